@@ -1,0 +1,152 @@
+//! Every number an operator might ask about: what is the most, and what happens past it.
+//!
+//! Grouped by what they bound. Each says what comes after it; `const` assertions below hold those that
+//! must agree with each other.
+
+use std::time::Duration;
+
+// ── HTTP, from clients ───────────────────────────────────────────────────────────────────────────
+
+/// Bytes of one request head, from the first byte to the blank line.
+///
+/// Past this: 431 and close, since what follows cannot be framed. RFC 9110 §5.4, RFC 6585 §5.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of one request target. Past this: 414 and close. RFC 9110 §15.5.15.
+pub const TARGET_BYTES_MAX: usize = 8 * 1024;
+/// Header fields of one head. Past this: 431 and close.
+pub const HEADER_FIELDS_MAX: usize = 100;
+/// Bytes of one request body, after chunked decoding. Past this: 413 and close. RFC 9110 §15.5.14.
+pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of one chunk-size line with its extensions. Past this: 400 and close.
+pub const CHUNK_LINE_BYTES_MAX: usize = 256;
+/// Bytes of a chunked body's trailer section. Past this: 400 and close.
+pub const TRAILER_BYTES_MAX: usize = 4 * 1024;
+/// Bytes kept of what a client sends ahead of an answer (pipelining). Past this it is read no further
+/// until the answer is out.
+pub const PIPELINE_BYTES_MAX: usize = 64 * 1024;
+/// From a request's first byte to the end of its head. Past this: 408 and close.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two pieces of a request body. Past this: 408 and close.
+pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the end of a head to the end of its body. Past this: 408 and close.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// A connection on which nothing is asked. Past this it is closed.
+pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+/// Between two pieces of an answer that the client takes. Past this the connection is reset.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Unsent bytes of one event stream. Past this the reader is too slow and the stream is cut.
+pub const STREAM_BACKLOG_BYTES_MAX: usize = 1024 * 1024;
+/// Between two comments on a silent event stream, so that proxies keep it open.
+pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Open client connections of the process. Past this the newest is closed at once, and counted.
+pub const CONNECTIONS_MAX: usize = 16 * 1024;
+
+// ── JSON-RPC ─────────────────────────────────────────────────────────────────────────────────────
+
+/// Arrays and objects inside each other in one message. Past this: -32700.
+pub const JSON_DEPTH_MAX: usize = 128;
+/// Bytes of a request id as it is written. Past this: -32600.
+pub const ID_BYTES_MAX: usize = 256;
+/// Bytes of one line of a child's stdout. Past this the child is taken to have lost its framing and is
+/// started again.
+pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of one answer of an HTTP server, and of one event of its streams. Past this the exchange fails.
+pub const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+// ── sessions and exchanges ───────────────────────────────────────────────────────────────────────
+
+/// Sessions of the process. Past this the longest idle one without a stream gives way; if there is
+/// none: 503.
+pub const SESSIONS_MAX: usize = 100_000;
+/// A session without a stream on which nothing was asked. Past this it ends; its id is then unknown (404).
+pub const SESSION_IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// Exchanges in flight, on each worker. Past this: 503 with `Retry-After`.
+pub const EXCHANGES_MAX: usize = 16 * 1024;
+/// Exchanges in flight of one session, on each worker. Past this: 503 with `Retry-After`.
+pub const SESSION_EXCHANGES_MAX: usize = 256;
+/// Exchanges in flight at one upstream conversation. Past this: 503 with `Retry-After`.
+pub const UPSTREAM_EXCHANGES_MAX: usize = 4096;
+/// One exchange, however much progress it reports. Past this it is cancelled.
+pub const EXCHANGE_TIMEOUT_MAX: Duration = Duration::from_secs(600);
+/// Bytes of events kept of one session for `Last-Event-ID`. Past this the oldest are forgotten.
+pub const REPLAY_BYTES_MAX: usize = 64 * 1024;
+/// Subscribed resources of one session. Past this: -32602.
+pub const SUBSCRIPTIONS_MAX: usize = 1024;
+/// Requests of servers that one session has not answered yet. Past this further ones are refused.
+pub const CLIENT_REQUESTS_MAX: usize = 64;
+/// A client's answer to a server's request. Past this the server gets an error.
+pub const CLIENT_REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
+
+// ── catalog ──────────────────────────────────────────────────────────────────────────────────────
+
+/// Bytes of a tool's or prompt's name as clients see it. Longer ones are cut and end in a hash.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Bytes of a server's name. Past this the configuration is refused.
+pub const SERVER_NAME_BYTES_MAX: usize = 48;
+/// Pages that are asked of one server for one list. Past this the rest is left out, with a warning.
+pub const LIST_PAGES_MAX: usize = 1000;
+/// Entries taken of one server for one list. Past this the rest is left out, with a warning.
+pub const LIST_ENTRIES_MAX: usize = 10_000;
+/// Entries of one page of a list as clients see it. The next ones come with a cursor.
+pub const PAGE_ENTRIES_MAX: usize = 1000;
+/// Between two announcements that a list changed.
+pub const LIST_CHANGED_INTERVAL: Duration = Duration::from_millis(100);
+
+// ── upstreams ────────────────────────────────────────────────────────────────────────────────────
+
+/// Servers of one configuration. Past this the configuration is refused.
+pub const SERVERS_MAX: usize = 1000;
+/// One exchange with a server, unless it is set for that server.
+pub const SERVER_TIMEOUT: Duration = Duration::from_secs(60);
+/// A TCP connection to a server.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A server's answer to `initialize`.
+pub const INITIALIZE_TIMEOUT: Duration = Duration::from_secs(30);
+/// An idle connection to an HTTP server. Most servers close theirs after 5 s: ours goes first.
+pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// Connections each worker keeps to one HTTP server, unless it is set for that server.
+pub const POOL_CONNECTIONS: usize = 256;
+/// Children of one stdio server, unless it is set for that server. Past this: a refusal.
+pub const CHILDREN_MAX: usize = 64;
+/// First wait before a server that failed is tried again; it doubles, with full jitter.
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+/// Longest such wait.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// How long a server must have been up for the wait to begin anew.
+pub const BACKOFF_RESET: Duration = Duration::from_secs(60);
+/// Bytes kept of a child's stderr.
+pub const STDERR_BYTES_MAX: usize = 64 * 1024;
+/// Lines of a child's stderr that an error quotes.
+pub const STDERR_LINES_QUOTED: usize = 20;
+/// Bytes waiting to be taken by a child's stdin. Past this: 503 with `Retry-After`.
+pub const CHILD_BACKLOG_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// After its stdin was closed, until a child is sent SIGTERM.
+pub const CHILD_EOF_GRACE: Duration = Duration::from_secs(2);
+/// After SIGTERM, until a child's process group is sent SIGKILL.
+pub const CHILD_TERM_GRACE: Duration = Duration::from_secs(5);
+/// A conversation other than a server's first, that no session uses. Past this it is ended.
+pub const CONVERSATION_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The first list of a session with capabilities not met before, for servers known to be healthy.
+/// Past this it is answered with what is known.
+pub const FIRST_LIST_TIMEOUT: Duration = Duration::from_secs(2);
+
+// ── process ──────────────────────────────────────────────────────────────────────────────────────
+
+/// Worker threads.
+pub const WORKERS_MAX: usize = 64;
+/// Parcels waiting for one worker. Past this a request is refused and an announcement is dropped.
+pub const INBOX_PARCELS_MAX: usize = 4096;
+/// What is in flight when SIGTERM comes. Past this it is cut.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of a configuration file. Past this it is refused.
+pub const CONFIG_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
+const _: () = assert!(HEAD_BYTES_MAX <= PIPELINE_BYTES_MAX);
+const _: () = assert!(BODY_BYTES_MAX <= LINE_BYTES_MAX);
+const _: () = assert!(SESSION_EXCHANGES_MAX <= EXCHANGES_MAX);
+const _: () = assert!(
+    HEAD_TIMEOUT.as_secs() <= 15
+        && BODY_IDLE_TIMEOUT.as_secs() <= 15
+        && WRITE_TIMEOUT.as_secs() <= 15
+);

@@ -1,0 +1,34 @@
+//! Names of things that other threads, other hops or earlier moments may still speak of.
+//!
+//! A slot is reused; a generation is not, for as long as anyone could remember it. What arrives for a
+//! dead generation is dropped and counted.
+
+use std::fmt;
+
+/// One worker thread, counted from 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkerId(pub u8);
+
+/// One byte stream of one worker, either side: a socket, or a child's pipes taken together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId {
+    /// Place in the worker's slab.
+    pub slot: u32,
+    /// Which tenant of that place.
+    pub generation: u32,
+}
+
+/// A connection named across threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Whose it is.
+    pub worker: WorkerId,
+    /// Which of that worker's.
+    pub connection: ConnectionId,
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.slot, self.generation)
+    }
+}
