@@ -385,41 +385,62 @@ enum Strings {
 fn strip(source: &str, strings: Strings) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
-    while let Some(c) = rest.chars().next() {
-        let length = if rest.starts_with("//") {
-            let end = rest.find('\n').unwrap_or(rest.len());
-            rest = &rest[end..];
-            continue;
-        } else if rest.starts_with("/*") {
-            let end = rest.find("*/").map_or(rest.len(), |end| end + 2);
-            out.extend(rest[..end].matches('\n'));
-            rest = &rest[end..];
-            continue;
-        } else if let Some((open, close)) = raw_string(rest) {
-            let end = rest[open..]
-                .find(&close)
-                .map_or(rest.len(), |at| open + at + close.len());
-            copy_string(&mut out, &rest[..end], open, close.len(), strings);
-            rest = &rest[end..];
-            continue;
-        } else if c == '"' {
-            let end = closing_quote(rest);
-            copy_string(&mut out, &rest[..end], 1, 1, strings);
-            rest = &rest[end..];
-            continue;
-        } else if rest.starts_with("'\\") {
-            rest[2..]
-                .find('\'')
-                .map_or(rest.len(), |at| if at == 0 { 4 } else { at + 3 })
-        } else if c == '\'' && rest.chars().nth(2) == Some('\'') {
-            rest.chars().take(3).map(char::len_utf8).sum()
-        } else {
-            c.len_utf8()
-        };
-        out.push_str(&rest[..length]);
-        rest = &rest[length..];
+    while !rest.is_empty() {
+        let (piece, length) = first_piece(rest);
+        let (text, after) = rest.split_at(length);
+        match piece {
+            Piece::Code => out.push_str(text),
+            Piece::Comment => out.extend(text.matches('\n')),
+            Piece::Literal { .. } if strings == Strings::Kept => out.push_str(text),
+            Piece::Literal { open, close } => {
+                out.push_str(&text[..open]);
+                out.extend(text.matches('\n'));
+                out.push_str(&text[length - close..]);
+            }
+        }
+        rest = after;
     }
     out
+}
+
+/// What a stretch of source is.
+enum Piece {
+    Code,
+    Comment,
+    /// A string, with the lengths of what opens and closes it.
+    Literal {
+        open: usize,
+        close: usize,
+    },
+}
+
+/// The piece at the start of `rest`, which is not empty, and its length in bytes.
+fn first_piece(rest: &str) -> (Piece, usize) {
+    let end_of = |end: &str, from: usize| rest[from..].find(end).map(|at| from + at + end.len());
+    let first = rest.chars().next().expect("not empty");
+    if rest.starts_with("//") {
+        return (Piece::Comment, rest.find('\n').unwrap_or(rest.len()));
+    }
+    if rest.starts_with("/*") {
+        return (Piece::Comment, end_of("*/", 2).unwrap_or(rest.len()));
+    }
+    if let Some((open, closing)) = raw_string(rest)
+        && let Some(end) = end_of(&closing, open)
+    {
+        let close = closing.len();
+        return (Piece::Literal { open, close }, end);
+    }
+    if first == '"' {
+        return (Piece::Literal { open: 1, close: 1 }, closing_quote(rest));
+    }
+    if rest.starts_with("'\\") {
+        // The character after the backslash may itself be a quote.
+        return (Piece::Code, end_of("'", 3).unwrap_or(rest.len()));
+    }
+    if first == '\'' && rest.chars().nth(2) == Some('\'') {
+        return (Piece::Code, rest.chars().take(3).map(char::len_utf8).sum());
+    }
+    (Piece::Code, first.len_utf8())
 }
 
 /// The length of `r##"` at the start of `rest`, and what closes it.
@@ -442,16 +463,6 @@ fn closing_quote(rest: &str) -> usize {
         }
     }
     rest.len()
-}
-
-fn copy_string(out: &mut String, literal: &str, open: usize, close: usize, strings: Strings) {
-    if strings == Strings::Kept || literal.len() < open + close {
-        out.push_str(literal);
-        return;
-    }
-    out.push_str(&literal[..open]);
-    out.extend(literal.matches('\n'));
-    out.push_str(&literal[literal.len() - close..]);
 }
 
 /// The modules that `code` names by `crate::…`, with their lines, in order.
