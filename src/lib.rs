@@ -1,6 +1,10 @@
 //! switchbox: every MCP server you have behind one endpoint.
 
 pub mod config;
+pub mod event;
 pub mod id;
+pub mod mcp;
+pub mod router;
 pub mod secret;
 pub mod time;
+pub mod worker;

@@ -1,0 +1,15 @@
+//! The Model Context Protocol: its methods, its revisions, its messages' inside.
+//!
+//! The only place that compares protocol revisions. Everything else asks what a revision can do, or
+//! which [`Era`] it belongs to, and mostly not even that.
+
+pub mod method;
+
+/// The two families of revisions. The words are the specification's own (basic/versioning).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Era {
+    /// 2024-11-05 to 2025-11-25: `initialize`, sessions, requests in both directions.
+    Legacy,
+    /// From 2026-07-28: every request carries its own `_meta`; there are no sessions.
+    Modern,
+}

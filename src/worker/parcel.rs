@@ -1,0 +1,9 @@
+//! What workers say to each other and to the controller.
+
+/// A message from one worker to another.
+#[derive(Debug)]
+pub enum Parcel {}
+
+/// A message from a worker to the controller.
+#[derive(Debug)]
+pub enum Report {}
