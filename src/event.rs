@@ -35,11 +35,26 @@ pub enum Event {
     /// A conversation with a server is being opened.
     UpstreamStarting { server: Arc<Server> },
     /// A server answered `initialize`.
-    UpstreamReady { server: Arc<Server>, took: Duration, name: String, version: String },
+    UpstreamReady {
+        server: Arc<Server>,
+        took: Duration,
+        name: String,
+        version: String,
+    },
     /// A server's lists were taken over.
-    UpstreamListed { server: Arc<Server>, tools: usize, prompts: usize, resources: usize, templates: usize },
+    UpstreamListed {
+        server: Arc<Server>,
+        tools: usize,
+        prompts: usize,
+        resources: usize,
+        templates: usize,
+    },
     /// A conversation with a server ended; it is opened again after the wait, unless that is `None`.
-    UpstreamFailed { server: Arc<Server>, cause: String, retry_in: Option<Duration> },
+    UpstreamFailed {
+        server: Arc<Server>,
+        cause: String,
+        retry_in: Option<Duration>,
+    },
     /// A conversation was ended by us: nobody used it, or we are going down.
     UpstreamRetired { server: Arc<Server> },
     /// An HTTP server had forgotten its session, and a new one was opened.
@@ -49,16 +64,33 @@ pub enum Event {
     /// A child wrote a line to stderr.
     ChildStderr { server: Arc<Server>, line: String },
     /// Part of a server's list was left out.
-    ListCut { server: Arc<Server>, method: Method, why: &'static str },
+    ListCut {
+        server: Arc<Server>,
+        method: Method,
+        why: &'static str,
+    },
     /// Two servers offer the same name; the first in the file wins.
-    NameCollided { kind: &'static str, name: String, winner: Arc<Server>, loser: Arc<Server> },
+    NameCollided {
+        kind: &'static str,
+        name: String,
+        winner: Arc<Server>,
+        loser: Arc<Server>,
+    },
     /// Clients were told that lists changed.
     ListChangeAnnounced { sessions: usize },
 
     /// A server asked something of a client, and was refused.
-    ServerRequestRefused { server: Arc<Server>, method: Method, why: &'static str },
+    ServerRequestRefused {
+        server: Arc<Server>,
+        method: Method,
+        why: &'static str,
+    },
     /// A server's notification reached nobody.
-    NotificationDropped { server: Arc<Server>, method: Method, why: &'static str },
+    NotificationDropped {
+        server: Arc<Server>,
+        method: Method,
+        why: &'static str,
+    },
     /// A server's answer belonged to no exchange in flight: late, repeated or made up.
     AnswerStray { server: Arc<Server> },
     /// A parcel came for something that is gone.
@@ -69,7 +101,11 @@ pub enum Event {
     HandlerPanicked { message: String },
 
     /// The process is up and listens.
-    Started { listen: String, workers: usize, servers: usize },
+    Started {
+        listen: String,
+        workers: usize,
+        servers: usize,
+    },
     /// A value was overridden by the environment, or the configuration deserves a remark.
     ConfigRemarked { remark: String },
     /// Drain began.
