@@ -5,6 +5,7 @@ pub mod event;
 pub mod id;
 pub mod mcp;
 pub mod router;
+pub mod runtime;
 pub mod secret;
 pub mod time;
 pub mod worker;
