@@ -3,6 +3,7 @@
 pub mod config;
 pub mod event;
 pub mod id;
+pub mod jsonrpc;
 pub mod mcp;
 pub mod router;
 pub mod runtime;

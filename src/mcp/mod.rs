@@ -3,7 +3,12 @@
 //! The only place that compares protocol revisions. Everything else asks what a revision can do, or
 //! which [`Era`] it belongs to, and mostly not even that.
 
+pub mod capabilities;
+pub mod handshake;
+pub mod listing;
 pub mod method;
+pub mod params;
+pub mod revision;
 
 /// The two families of revisions. The words are the specification's own (basic/versioning).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,0 +1,494 @@
+//! A strict JSON reader that finds places instead of building values (RFC 8259).
+//!
+//! It promises that what it accepted is one JSON value in UTF-8, at most [`JSON_DEPTH_MAX`] deep, with
+//! nothing around it but white space. It keeps no values: numbers, key order and unknown members survive
+//! because nobody rewrites them. It does not know JSON-RPC.
+
+use crate::config::limits::JSON_DEPTH_MAX;
+use std::borrow::Cow;
+use std::fmt;
+
+/// A place in a text: from the first byte to just past the last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Index of the first byte.
+    pub start: usize,
+    /// Index just past the last byte.
+    pub end: usize,
+}
+
+impl Span {
+    /// The bytes at this place of `text`.
+    pub fn of(self, text: &[u8]) -> &[u8] {
+        &text[self.start..self.end]
+    }
+}
+
+/// Why a text is not the JSON that was expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParseError {
+    /// Byte at which it became clear.
+    pub at: usize,
+    /// What was found wrong, as a fact.
+    pub fact: &'static str,
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {}", self.fact, self.at)
+    }
+}
+
+impl std::error::Error for ParseError {}
+
+/// A member's name as it stands in the text, without its quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key<'a> {
+    raw: &'a [u8],
+}
+
+impl<'a> Key<'a> {
+    /// The name with its escapes resolved; `None` if they name half a surrogate pair.
+    pub fn text(self) -> Option<Cow<'a, str>> {
+        unescape(self.raw)
+    }
+
+    /// Whether this is exactly that name, however it is escaped.
+    pub fn is(self, name: &str) -> bool {
+        self.raw == name.as_bytes()
+            || (self.raw.contains(&b'\\') && self.text().is_some_and(|text| text == name))
+    }
+
+    /// Whether a lenient reader could take this for `name` although it is not: other case, or the two
+    /// letters outside ASCII that fold into it (U+017F to s, U+212A to k), as Go's decoder does.
+    pub fn resembles(self, name: &str) -> bool {
+        if self.raw.is_ascii() && !self.raw.contains(&b'\\') {
+            return self.raw.len() == name.len()
+                && self.raw != name.as_bytes()
+                && self.raw.eq_ignore_ascii_case(name.as_bytes());
+        }
+        let Some(text) = self.text() else { return false };
+        let folded = text.chars().map(|c| match c {
+            '\u{17f}' => 's',
+            '\u{212a}' => 'k',
+            c => c.to_ascii_lowercase(),
+        });
+        text != name && folded.eq(name.chars().map(|c| c.to_ascii_lowercase()))
+    }
+}
+
+/// Checks that `text` is one JSON value and gives its place.
+///
+/// # Errors
+/// The first place that is not UTF-8, not JSON, or nested deeper than [`JSON_DEPTH_MAX`].
+pub fn check(text: &[u8]) -> Result<Span, ParseError> {
+    if let Err(error) = std::str::from_utf8(text) {
+        return Err(ParseError { at: error.valid_up_to(), fact: "not UTF-8" });
+    }
+    let mut scanner = Scanner { text, at: 0 };
+    scanner.blank();
+    let span = scanner.value(0)?;
+    scanner.blank();
+    if scanner.at < text.len() {
+        return scanner.wrong("something follows the value");
+    }
+    Ok(span)
+}
+
+/// The members of the object at `span` of a text that [`check`] has accepted; none if it is no object.
+pub fn members(text: &[u8], span: Span) -> Members<'_> {
+    let mut scanner = Scanner { text: &text[..span.end], at: span.start };
+    let open = scanner.take(b'{');
+    Members { scanner, open }
+}
+
+/// The elements of the array at `span` of a text that [`check`] has accepted; none if it is no array.
+pub fn elements(text: &[u8], span: Span) -> Elements<'_> {
+    let mut scanner = Scanner { text: &text[..span.end], at: span.start };
+    let open = scanner.take(b'[');
+    Elements { scanner, open }
+}
+
+/// The value of the member `name` of the object at `span`; the last, if a server repeats it.
+pub fn member(text: &[u8], span: Span, name: &str) -> Option<Span> {
+    members(text, span).filter(|(key, _)| key.is(name)).last().map(|(_, value)| value)
+}
+
+/// The string at `span`, its escapes resolved; `None` if it is no string, or half a surrogate pair.
+pub fn string(text: &[u8], span: Span) -> Option<Cow<'_, str>> {
+    let inner = span.of(text).strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    unescape(inner)
+}
+
+/// The non-negative integer at `span`, written without fraction or exponent.
+pub fn integer(text: &[u8], span: Span) -> Option<u64> {
+    std::str::from_utf8(span.of(text)).ok()?.parse().ok()
+}
+
+/// Members of an object, in their order.
+pub struct Members<'a> {
+    scanner: Scanner<'a>,
+    open: bool,
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = (Key<'a>, Span);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if !self.open {
+            return None;
+        }
+        self.scanner.blank();
+        if self.scanner.take(b'}') {
+            self.open = false;
+            return None;
+        }
+        self.scanner.take(b',');
+        self.scanner.blank();
+        let key = self.scanner.string().ok()?;
+        self.scanner.blank();
+        self.scanner.take(b':');
+        self.scanner.blank();
+        let value = self.scanner.skip()?;
+        let raw = &self.scanner.text[key.start + 1..key.end - 1];
+        Some((Key { raw }, value))
+    }
+}
+
+/// Elements of an array, in their order.
+pub struct Elements<'a> {
+    scanner: Scanner<'a>,
+    open: bool,
+}
+
+impl Iterator for Elements<'_> {
+    type Item = Span;
+
+    fn next(&mut self) -> Option<Span> {
+        if !self.open {
+            return None;
+        }
+        self.scanner.blank();
+        if self.scanner.take(b']') {
+            self.open = false;
+            return None;
+        }
+        self.scanner.take(b',');
+        self.scanner.blank();
+        self.scanner.skip()
+    }
+}
+
+struct Scanner<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl Scanner<'_> {
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let taken = self.peek() == Some(byte);
+        self.at += usize::from(taken);
+        taken
+    }
+
+    fn blank(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn wrong<T>(&self, fact: &'static str) -> Result<T, ParseError> {
+        let fact = if self.at >= self.text.len() { "the text ends early" } else { fact };
+        Err(ParseError { at: self.at, fact })
+    }
+
+    /// Checks the value that begins here, `depth` containers deep.
+    fn value(&mut self, depth: usize) -> Result<Span, ParseError> {
+        let start = self.at;
+        match self.peek() {
+            Some(b'"') => return self.string(),
+            Some(b'{') => self.object(depth)?,
+            Some(b'[') => self.array(depth)?,
+            Some(b't') => self.word(b"true")?,
+            Some(b'f') => self.word(b"false")?,
+            Some(b'n') => self.word(b"null")?,
+            Some(b'-' | b'0'..=b'9') => self.number()?,
+            _ => return self.wrong("no value"),
+        }
+        Ok(Span { start, end: self.at })
+    }
+
+    fn object(&mut self, depth: usize) -> Result<(), ParseError> {
+        self.descend(depth)?;
+        self.blank();
+        if self.take(b'}') {
+            return Ok(());
+        }
+        loop {
+            self.blank();
+            if self.peek() != Some(b'"') {
+                return self.wrong("no member name");
+            }
+            self.string()?;
+            self.blank();
+            if !self.take(b':') {
+                return self.wrong("no colon");
+            }
+            self.blank();
+            self.value(depth + 1)?;
+            self.blank();
+            if self.take(b'}') {
+                return Ok(());
+            }
+            if !self.take(b',') {
+                return self.wrong("neither comma nor closing brace");
+            }
+        }
+    }
+
+    fn array(&mut self, depth: usize) -> Result<(), ParseError> {
+        self.descend(depth)?;
+        self.blank();
+        if self.take(b']') {
+            return Ok(());
+        }
+        loop {
+            self.blank();
+            self.value(depth + 1)?;
+            self.blank();
+            if self.take(b']') {
+                return Ok(());
+            }
+            if !self.take(b',') {
+                return self.wrong("neither comma nor closing bracket");
+            }
+        }
+    }
+
+    fn descend(&mut self, depth: usize) -> Result<(), ParseError> {
+        if depth >= JSON_DEPTH_MAX {
+            return Err(ParseError { at: self.at, fact: "nested deeper than 128 levels" });
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn word(&mut self, word: &[u8]) -> Result<(), ParseError> {
+        if !self.text[self.at..].starts_with(word) {
+            return self.wrong("no value");
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    fn string(&mut self) -> Result<Span, ParseError> {
+        let start = self.at;
+        self.at += 1;
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(Span { start, end: self.at });
+                }
+                Some(b'\\') => {
+                    self.at += 1;
+                    match self.peek() {
+                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
+                        Some(b'u') => {
+                            self.at += 1;
+                            for _ in 0..4 {
+                                if !self.peek().is_some_and(|b| b.is_ascii_hexdigit()) {
+                                    return self.wrong("no four hexadecimal digits");
+                                }
+                                self.at += 1;
+                            }
+                        }
+                        _ => return self.wrong("no such escape"),
+                    }
+                }
+                Some(0x20..) => self.at += 1,
+                _ => return self.wrong("a control character in a string"),
+            }
+        }
+    }
+
+    fn number(&mut self) -> Result<(), ParseError> {
+        self.take(b'-');
+        if !self.take(b'0') {
+            self.digits()?;
+        }
+        if self.take(b'.') {
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<(), ParseError> {
+        if !self.peek().is_some_and(|b| b.is_ascii_digit()) {
+            return self.wrong("no digit");
+        }
+        while self.peek().is_some_and(|b| b.is_ascii_digit()) {
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    /// Passes over a value that was checked before: only brackets and strings need to be seen.
+    fn skip(&mut self) -> Option<Span> {
+        let start = self.at;
+        let mut depth = 0usize;
+        loop {
+            match self.peek()? {
+                b'"' => {
+                    self.string().ok()?;
+                }
+                b'{' | b'[' => {
+                    depth += 1;
+                    self.at += 1;
+                }
+                b'}' | b']' => {
+                    depth = depth.checked_sub(1)?;
+                    self.at += 1;
+                }
+                _ => {
+                    self.at += 1;
+                    if depth == 0 {
+                        while !matches!(self.peek(), None | Some(b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r')) {
+                            self.at += 1;
+                        }
+                    }
+                }
+            }
+            if depth == 0 {
+                return Some(Span { start, end: self.at });
+            }
+        }
+    }
+}
+
+/// Resolves the escapes of a string's inside that was checked before.
+fn unescape(raw: &[u8]) -> Option<Cow<'_, str>> {
+    let raw = std::str::from_utf8(raw).ok()?;
+    if !raw.contains('\\') {
+        return Some(Cow::Borrowed(raw));
+    }
+    let mut text = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some(at) = rest.find('\\') {
+        text.push_str(&rest[..at]);
+        let escape = *rest.as_bytes().get(at + 1)?;
+        rest = &rest[at + 2..];
+        text.push(match escape {
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                let mut unit = u32::from_str_radix(rest.get(..4)?, 16).ok()?;
+                rest = &rest[4..];
+                if (0xd800..0xdc00).contains(&unit) {
+                    let low = u32::from_str_radix(rest.strip_prefix("\\u")?.get(..4)?, 16).ok()?;
+                    if !(0xdc00..0xe000).contains(&low) {
+                        return None;
+                    }
+                    rest = &rest[6..];
+                    unit = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
+                }
+                char::from_u32(unit)?
+            }
+            other => char::from(other),
+        });
+    }
+    text.push_str(rest);
+    Some(Cow::Owned(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdict_agrees_with_serde_json() {
+        let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        let cases = [
+            "{}", "[]", "0", "-0", "1.0", "-1.5e+10", "01", "1.", ".5", "+1", "1e", "\"\"", "\"a\\u00e9\"",
+            "\"\\x\"", "\"\\u12g4\"", "\"a", "tru", "true", "nul", "null", "{\"a\":1}", "{\"a\":1,}", "{,}",
+            "{\"a\"}", "{\"a\":}", "{a:1}", "[1,]", "[,1]", "[1 2]", "[1]]", " [1] ", "\u{feff}[]", "", " ",
+            "\"\t\"", "[\"a\",{\"b\":[null,false]}]", "{\"a\":{\"a\":{}}}", "'a'", "NaN", "Infinity", "1e5", "1E-5",
+            "[-]", "--1", "\"\\\"\"", "\"\\\\\"", "\"\\\\\\\"", "/**/1", "{\"a\":1 \"b\":2}",
+        ];
+        for case in cases.iter().map(|c| c.to_string()).chain([deep(100)]) {
+            let second = serde_json::from_str::<serde_json::Value>(&case).is_ok();
+            assert_eq!(check(case.as_bytes()).is_ok(), second, "{case}");
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded_at_the_limit() {
+        let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        assert!(check(deep(JSON_DEPTH_MAX).as_bytes()).is_ok());
+        assert_eq!(check(deep(JSON_DEPTH_MAX + 1).as_bytes()).unwrap_err().at, JSON_DEPTH_MAX);
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_refused() {
+        assert_eq!(check(b"\"\xff\"").unwrap_err(), ParseError { at: 1, fact: "not UTF-8" });
+    }
+
+    #[test]
+    fn members_are_found_where_they_stand() {
+        let text = br#" { "a" : [1, {"b": 2}] ,"c\u0064":"x,}" , "e": -1.50 } "#;
+        let span = check(text).unwrap();
+        let found: Vec<(String, String)> = members(text, span)
+            .map(|(k, v)| (k.text().unwrap().into_owned(), String::from_utf8(v.of(text).to_vec()).unwrap()))
+            .collect();
+        let expected = [("a", r#"[1, {"b": 2}]"#), ("cd", r#""x,}""#), ("e", "-1.50")];
+        assert_eq!(found, expected.map(|(k, v)| (k.to_string(), v.to_string())));
+    }
+
+    #[test]
+    fn elements_are_found_where_they_stand() {
+        let text = br#"[1,"]",[2,[3]], {} ]"#;
+        let found: Vec<&[u8]> = elements(text, check(text).unwrap()).map(|s| s.of(text)).collect();
+        assert_eq!(found, [&b"1"[..], b"\"]\"", b"[2,[3]]", b"{}"]);
+    }
+
+    #[test]
+    fn key_is_known_however_it_is_escaped_and_however_it_is_cased() {
+        let check = |json: &str, name: &str, is: bool, resembles: bool| {
+            let text = format!("{{{json}:1}}");
+            let span = super::check(text.as_bytes()).unwrap();
+            let (key, _) = members(text.as_bytes(), span).next().unwrap();
+            assert_eq!((key.is(name), key.resembles(name)), (is, resembles), "{json}");
+        };
+        check(r#""method""#, "method", true, false);
+        check(r#""m\u0065thod""#, "method", true, false);
+        check(r#""Method""#, "method", false, true);
+        check("\"param\u{17f}\"", "params", false, true);
+        check(r#""param\u017f""#, "params", false, true);
+        check("\"to\u{212a}en\"", "token", false, true);
+        check(r#""other""#, "method", false, false);
+    }
+
+    #[test]
+    fn strings_are_unescaped_as_serde_json_does() {
+        for json in [r#""a\"b\\c\/d\b\f\n\r\t""#, r#""\u00e9\ud83d\ude00""#, r#""plain é""#, r#""\ud800""#, r#""\ud800\u0041""#] {
+            let text = json.as_bytes();
+            let span = check(text).unwrap();
+            let second = serde_json::from_str::<String>(json).ok();
+            assert_eq!(string(text, span).map(Cow::into_owned), second, "{json}");
+        }
+    }
+}

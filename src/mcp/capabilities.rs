@@ -1,0 +1,189 @@
+//! What a client, a server, or all servers together say they can do.
+
+use crate::jsonrpc::parse::{self, Span};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// A client's capabilities, in a form in which equal ones are equal texts.
+///
+/// A server is told exactly what the client declared, except `tasks`: their ids are not mapped here, so
+/// they must not be promised.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClientCapabilities {
+    text: Arc<str>,
+    asks: bool,
+    roots: bool,
+}
+
+impl ClientCapabilities {
+    /// Those of a client that declared nothing.
+    pub fn none() -> ClientCapabilities {
+        ClientCapabilities { text: "{}".into(), asks: false, roots: false }
+    }
+
+    /// Takes over the object at `span` of a message that was checked before; `None` if it is none.
+    pub fn parse(text: &[u8], span: Span) -> Option<ClientCapabilities> {
+        let mut declared: Map<String, Value> = serde_json::from_slice(span.of(text)).ok()?;
+        declared.remove("tasks");
+        let roots = declared.contains_key("roots");
+        let asks = roots || declared.contains_key("sampling") || declared.contains_key("elicitation");
+        if declared.is_empty() {
+            return Some(ClientCapabilities::none());
+        }
+        let text = sorted(Value::Object(declared)).to_string();
+        Some(ClientCapabilities { text: text.into(), asks, roots })
+    }
+
+    /// The object as JSON, its members in alphabetical order at every depth.
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// Whether a server may ask this client anything: sampling, elicitation or roots.
+    pub fn may_be_asked(&self) -> bool {
+        self.asks
+    }
+
+    /// Whether the client has roots: state that a server keeps for it.
+    pub fn has_roots(&self) -> bool {
+        self.roots
+    }
+}
+
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let mut members: Vec<(String, Value)> = members.into_iter().collect();
+            members.sort_by(|a, b| a.0.cmp(&b.0));
+            Value::Object(members.into_iter().map(|(name, value)| (name, sorted(value))).collect())
+        }
+        Value::Array(elements) => Value::Array(elements.into_iter().map(sorted).collect()),
+        other => other,
+    }
+}
+
+/// What a server offers; for several, their union.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServerCapabilities {
+    /// It has tools.
+    pub tools: bool,
+    /// It has prompts.
+    pub prompts: bool,
+    /// It has resources.
+    pub resources: bool,
+    /// Clients may subscribe to its resources.
+    pub subscribe: bool,
+    /// It completes arguments.
+    pub completions: bool,
+    /// It logs to clients.
+    pub logging: bool,
+}
+
+impl ServerCapabilities {
+    /// What is promised while a server has not said yet what it offers.
+    pub const EVERYTHING: ServerCapabilities = ServerCapabilities {
+        tools: true,
+        prompts: true,
+        resources: true,
+        subscribe: true,
+        completions: true,
+        logging: true,
+    };
+
+    /// Reads the object at `span` of a message that was checked before.
+    pub fn parse(text: &[u8], span: Span) -> ServerCapabilities {
+        let has = |name| parse::member(text, span, name).is_some_and(|v| text[v.start] == b'{');
+        let subscribe = parse::member(text, span, "resources")
+            .and_then(|resources| parse::member(text, resources, "subscribe"))
+            .is_some_and(|value| value.of(text) == b"true");
+        ServerCapabilities {
+            tools: has("tools"),
+            prompts: has("prompts"),
+            resources: has("resources"),
+            subscribe,
+            completions: has("completions"),
+            logging: has("logging"),
+        }
+    }
+
+    /// What either offers.
+    pub fn union(self, other: ServerCapabilities) -> ServerCapabilities {
+        ServerCapabilities {
+            tools: self.tools || other.tools,
+            prompts: self.prompts || other.prompts,
+            resources: self.resources || other.resources,
+            subscribe: self.subscribe || other.subscribe,
+            completions: self.completions || other.completions,
+            logging: self.logging || other.logging,
+        }
+    }
+
+    /// As the object that clients are shown. Lists always may change, since servers come and go.
+    pub fn to_json(self) -> String {
+        let mut members = Vec::new();
+        if self.tools {
+            members.push(r#""tools":{"listChanged":true}"#);
+        }
+        if self.prompts {
+            members.push(r#""prompts":{"listChanged":true}"#);
+        }
+        if self.resources {
+            members.push(if self.subscribe {
+                r#""resources":{"subscribe":true,"listChanged":true}"#
+            } else {
+                r#""resources":{"listChanged":true}"#
+            });
+        }
+        if self.completions {
+            members.push(r#""completions":{}"#);
+        }
+        if self.logging {
+            members.push(r#""logging":{}"#);
+        }
+        format!("{{{}}}", members.join(","))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(json: &str) -> ClientCapabilities {
+        let span = parse::check(json.as_bytes()).unwrap();
+        ClientCapabilities::parse(json.as_bytes(), span).unwrap()
+    }
+
+    #[test]
+    fn equal_capabilities_are_equal_however_they_are_written() {
+        let one = client(r#"{"sampling":{},"elicitation":{"url":{},"form":{}}}"#);
+        let other = client(r#" {"elicitation" : {"form":{}, "url":{}}, "sampling":{}} "#);
+        assert_eq!(one, other);
+        assert_eq!(&**one.text(), r#"{"elicitation":{"form":{},"url":{}},"sampling":{}}"#);
+    }
+
+    #[test]
+    fn tasks_are_not_promised_to_servers() {
+        assert_eq!(client(r#"{"tasks":{"list":{}}}"#), ClientCapabilities::none());
+    }
+
+    #[test]
+    fn who_may_be_asked_is_told_apart() {
+        let check = |json, asked, roots| {
+            let capabilities = client(json);
+            assert_eq!((capabilities.may_be_asked(), capabilities.has_roots()), (asked, roots), "{json}");
+        };
+        check("{}", false, false);
+        check(r#"{"experimental":{"x":{}}}"#, false, false);
+        check(r#"{"sampling":{}}"#, true, false);
+        check(r#"{"roots":{"listChanged":true}}"#, true, true);
+    }
+
+    #[test]
+    fn server_capabilities_survive_a_round_trip() {
+        for capabilities in [ServerCapabilities::EVERYTHING, ServerCapabilities { tools: true, ..Default::default() }] {
+            let json = capabilities.to_json();
+            let span = parse::check(json.as_bytes()).unwrap();
+            assert_eq!(ServerCapabilities::parse(json.as_bytes(), span), capabilities);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! `initialize`, as asked of servers and as answered to clients.
+
+use super::capabilities::{ClientCapabilities, ServerCapabilities};
+use super::revision::Revision;
+use crate::jsonrpc::parse::{self, Span};
+use crate::jsonrpc::write;
+
+/// What a client asks for in `initialize`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The revision that will be spoken with it.
+    pub revision: Revision,
+    /// What it declares.
+    pub capabilities: ClientCapabilities,
+}
+
+impl Hello {
+    /// Reads the params of a client's `initialize`.
+    ///
+    /// # Errors
+    /// The fact, if a required member is missing or of the wrong kind.
+    pub fn parse(text: &[u8], params: Option<Span>) -> Result<Hello, &'static str> {
+        let params = params.filter(|p| text[p.start] == b'{').ok_or("params must be an object")?;
+        let version = parse::member(text, params, "protocolVersion")
+            .and_then(|span| parse::string(text, span))
+            .ok_or("protocolVersion must be a string")?;
+        let capabilities = match parse::member(text, params, "capabilities") {
+            Some(span) => ClientCapabilities::parse(text, span).ok_or("capabilities must be an object")?,
+            None => return Err("capabilities must be an object"),
+        };
+        Ok(Hello { revision: Revision::negotiate(&version), capabilities })
+    }
+}
+
+/// The result of `initialize` that a client gets.
+pub fn welcome(revision: Revision, capabilities: ServerCapabilities, instructions: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(320 + instructions.len());
+    out.extend_from_slice(br#"{"protocolVersion":""#);
+    out.extend_from_slice(revision.name().as_bytes());
+    out.extend_from_slice(br#"","capabilities":"#);
+    out.extend_from_slice(capabilities.to_json().as_bytes());
+    out.extend_from_slice(br#","serverInfo":{"name":"switchbox","title":"switchbox","version":""#);
+    out.extend_from_slice(env!("CARGO_PKG_VERSION").as_bytes());
+    out.extend_from_slice(br#""}"#);
+    if !instructions.is_empty() {
+        out.extend_from_slice(br#","instructions":"#);
+        write::string(&mut out, instructions);
+    }
+    out.push(b'}');
+    out
+}
+
+/// The params of `initialize` that a server gets: what the client declared, in our name.
+pub fn introduction(capabilities: &ClientCapabilities) -> Vec<u8> {
+    format!(
+        r#"{{"protocolVersion":"{}","capabilities":{},"clientInfo":{{"name":"switchbox","version":"{}"}}}}"#,
+        Revision::LATEST.name(),
+        capabilities.text(),
+        env!("CARGO_PKG_VERSION")
+    )
+    .into_bytes()
+}
+
+/// What a server said in `initialize`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Introduced {
+    /// The revision that it chose.
+    pub revision: Revision,
+    /// What it offers.
+    pub capabilities: ServerCapabilities,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What it wants every client to know; empty if nothing.
+    pub instructions: String,
+}
+
+impl Introduced {
+    /// Reads a server's result of `initialize` at `span` of a message that was checked before.
+    ///
+    /// # Errors
+    /// The fact, if the answer cannot be used.
+    pub fn parse(text: &[u8], span: Span) -> Result<Introduced, String> {
+        let string = |span: Span, name| {
+            parse::member(text, span, name).and_then(|v| parse::string(text, v)).map(|s| s.into_owned())
+        };
+        let chosen = string(span, "protocolVersion").ok_or("its initialize result names no protocolVersion")?;
+        let revision = Revision::parse(&chosen)
+            .ok_or_else(|| format!("it chose protocol revision {chosen:?}, which is not spoken here"))?;
+        let info = parse::member(text, span, "serverInfo");
+        Ok(Introduced {
+            revision,
+            capabilities: parse::member(text, span, "capabilities")
+                .map(|c| ServerCapabilities::parse(text, c))
+                .unwrap_or_default(),
+            name: info.and_then(|i| string(i, "name")).unwrap_or_default(),
+            version: info.and_then(|i| string(i, "version")).unwrap_or_default(),
+            instructions: string(span, "instructions").unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn welcome_reads_back_as_an_introduction() {
+        let text = welcome(Revision::V2025_06_18, ServerCapabilities::EVERYTHING, "be\n\"kind\"");
+        let back = Introduced::parse(&text, parse::check(&text).unwrap()).unwrap();
+        assert_eq!(back.revision, Revision::V2025_06_18);
+        assert_eq!(back.capabilities, ServerCapabilities::EVERYTHING);
+        assert_eq!((back.name.as_str(), back.instructions.as_str()), ("switchbox", "be\n\"kind\""));
+    }
+
+    #[test]
+    fn introduction_reads_back_as_a_hello() {
+        let text = introduction(&ClientCapabilities::none());
+        let hello = Hello::parse(&text, Some(parse::check(&text).unwrap())).unwrap();
+        assert_eq!(hello, Hello { revision: Revision::LATEST, capabilities: ClientCapabilities::none() });
+    }
+
+    #[test]
+    fn incomplete_hello_is_refused_with_the_missing_member() {
+        let check = |json: &str, member: &str| {
+            let span = parse::check(json.as_bytes()).unwrap();
+            assert!(Hello::parse(json.as_bytes(), Some(span)).unwrap_err().contains(member), "{json}");
+        };
+        check(r#"{"capabilities":{}}"#, "protocolVersion");
+        check(r#"{"protocolVersion":"2025-11-25"}"#, "capabilities");
+        check(r#"{"protocolVersion":"2025-11-25","capabilities":[]}"#, "capabilities");
+        check("[]", "params");
+    }
+
+    #[test]
+    fn server_with_an_unknown_revision_is_named() {
+        let json = br#"{"protocolVersion":"1999-01-01","capabilities":{}}"#;
+        let error = Introduced::parse(json, parse::check(json).unwrap()).unwrap_err();
+        assert!(error.contains("1999-01-01"), "{error}");
+    }
+}
