@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod event;
+pub mod http;
 pub mod id;
 pub mod jsonrpc;
 pub mod mcp;

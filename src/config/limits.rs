@@ -17,6 +17,8 @@ pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 pub const HEADER_FIELDS_MAX: usize = 100;
 /// Bytes of one request body, after chunked decoding. Past this: 413 and close. RFC 9110 §15.5.14.
 pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A `Content-Length` that is still taken for a body meant seriously. Past this: 400 and close.
+pub const CONTENT_LENGTH_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes of one chunk-size line with its extensions. Past this: 400 and close.
 pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 /// Bytes of a chunked body's trailer section. Past this: 400 and close.
@@ -26,14 +28,20 @@ pub const TRAILER_BYTES_MAX: usize = 4 * 1024;
 pub const PIPELINE_BYTES_MAX: usize = 64 * 1024;
 /// From a request's first byte to the end of its head. Past this: 408 and close.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two pieces of a request body. Past this: 408 and close.
+/// Between two pieces of a request body, each of [`PIECE_BYTES_MIN`] at least. Past this: 408 and close.
 pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the end of a head to the end of its body. Past this: 408 and close.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// A connection on which nothing is asked. Past this it is closed.
 pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
-/// Between two pieces of an answer that the client takes. Past this the connection is reset.
+/// Between two pieces of an answer that the client takes, each of [`PIECE_BYTES_MIN`] at least. Past this the connection is reset.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes that count as a piece for the two above. Fewer, in that time, are as none: a client that moves a
+/// byte now and then holds a connection for nothing.
+pub const PIECE_BYTES_MIN: usize = 4 * 1024;
+/// After the last answer of a connection, for what the client still sends: read and thrown away, since
+/// closing at once would reset the connection and could take the answer with it. RFC 9112 §9.6.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Unsent bytes of one event stream. Past this the reader is too slow and the stream is cut.
 pub const STREAM_BACKLOG_BYTES_MAX: usize = 1024 * 1024;
 /// Between two comments on a silent event stream, so that proxies keep it open.
@@ -142,6 +150,7 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 pub const CONFIG_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
+const _: () = assert!(BODY_BYTES_MAX as u64 <= CONTENT_LENGTH_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= PIPELINE_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX <= LINE_BYTES_MAX);
 const _: () = assert!(SESSION_EXCHANGES_MAX <= EXCHANGES_MAX);
