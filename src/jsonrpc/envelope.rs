@@ -38,7 +38,10 @@ pub enum EnvelopeError {
     /// It is no JSON: -32700.
     Parse(ParseError),
     /// It is JSON, but no JSON-RPC message: -32600. The id is its own if that much could be read.
-    Invalid { id: Option<Vec<u8>>, fact: &'static str },
+    Invalid {
+        id: Option<Vec<u8>>,
+        fact: &'static str,
+    },
     /// It is an array of messages: only 2025-03-26 knew those.
     Batch,
 }
@@ -73,7 +76,9 @@ impl<'a> Envelope<'a> {
             }
         }
         let [version, id, method, params, result, error] = found;
-        let own = id.filter(|id| is_id(id.of(text))).map(|id| id.of(text).to_vec());
+        let own = id
+            .filter(|id| is_id(id.of(text)))
+            .map(|id| id.of(text).to_vec());
         if let Some(fact) = twice {
             return invalid(own, fact);
         }
@@ -91,13 +96,19 @@ impl<'a> Envelope<'a> {
                 match id {
                     None => Kind::Notification { method },
                     Some(id) if own.is_some() => Kind::Request { method, id },
-                    Some(_) => return invalid(None, "id must be a string or an integer of at most 256 bytes"),
+                    Some(_) => {
+                        return invalid(
+                            None,
+                            "id must be a string or an integer of at most 256 bytes",
+                        );
+                    }
                 }
             }
             (None, Some(id), Some(result), None) if own.is_some() => Kind::Result { id, result },
-            (None, id, None, Some(error)) if text[error.start] == b'{' => {
-                Kind::Error { id: id.filter(|_| own.is_some()), error }
-            }
+            (None, id, None, Some(error)) if text[error.start] == b'{' => Kind::Error {
+                id: id.filter(|_| own.is_some()),
+                error,
+            },
             (None, _, None, None) => return invalid(own, "no method, result or error"),
             _ => return invalid(own, "the members fit neither a request nor a response"),
         };
@@ -145,13 +156,31 @@ mod tests {
             let envelope = Envelope::parse(json.as_bytes()).unwrap();
             assert!(expected(&envelope.kind), "{json}: {envelope:?}");
         };
-        check(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, |k| matches!(k, Kind::Request { .. }));
-        check(r#"{"jsonrpc":"2.0","id":"a","method":"x","params":{}}"#, |k| matches!(k, Kind::Request { .. }));
-        check(r#"{"method":"n","jsonrpc":"2.0"}"#, |k| matches!(k, Kind::Notification { .. }));
-        check(r#"{"jsonrpc":"2.0","id":-7,"result":{}}"#, |k| matches!(k, Kind::Result { .. }));
-        check(r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":""}}"#, |k| matches!(k, Kind::Error { id: Some(_), .. }));
-        check(r#"{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":""}}"#, |k| matches!(k, Kind::Error { id: None, .. }));
-        check(r#"{"jsonrpc":"2.0","id":1,"\u006dethod":"ping","x-own":[1.0]}"#, |k| matches!(k, Kind::Request { .. }));
+        check(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, |k| {
+            matches!(k, Kind::Request { .. })
+        });
+        check(
+            r#"{"jsonrpc":"2.0","id":"a","method":"x","params":{}}"#,
+            |k| matches!(k, Kind::Request { .. }),
+        );
+        check(r#"{"method":"n","jsonrpc":"2.0"}"#, |k| {
+            matches!(k, Kind::Notification { .. })
+        });
+        check(r#"{"jsonrpc":"2.0","id":-7,"result":{}}"#, |k| {
+            matches!(k, Kind::Result { .. })
+        });
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":""}}"#,
+            |k| matches!(k, Kind::Error { id: Some(_), .. }),
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":""}}"#,
+            |k| matches!(k, Kind::Error { id: None, .. }),
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"\u006dethod":"ping","x-own":[1.0]}"#,
+            |k| matches!(k, Kind::Request { .. }),
+        );
     }
 
     #[test]
@@ -182,7 +211,9 @@ mod tests {
     #[test]
     fn refusal_names_the_id_where_there_is_one() {
         let json = br#"{"jsonrpc":"1.0","id":"q","method":"a"}"#;
-        let Err(EnvelopeError::Invalid { id, .. }) = Envelope::parse(json) else { panic!() };
+        let Err(EnvelopeError::Invalid { id, .. }) = Envelope::parse(json) else {
+            panic!()
+        };
         assert_eq!(id.as_deref(), Some(&b"\"q\""[..]));
     }
 
@@ -190,6 +221,9 @@ mod tests {
     fn batch_and_scalars_are_told_apart() {
         assert_eq!(Envelope::parse(b"[]").unwrap_err(), EnvelopeError::Batch);
         assert_eq!(fact("7"), "a message is a JSON object");
-        assert!(matches!(Envelope::parse(b"{").unwrap_err(), EnvelopeError::Parse(_)));
+        assert!(matches!(
+            Envelope::parse(b"{").unwrap_err(),
+            EnvelopeError::Parse(_)
+        ));
     }
 }

@@ -67,7 +67,9 @@ impl<'a> Key<'a> {
                 && self.raw != name.as_bytes()
                 && self.raw.eq_ignore_ascii_case(name.as_bytes());
         }
-        let Some(text) = self.text() else { return false };
+        let Some(text) = self.text() else {
+            return false;
+        };
         let folded = text.chars().map(|c| match c {
             '\u{17f}' => 's',
             '\u{212a}' => 'k',
@@ -83,7 +85,10 @@ impl<'a> Key<'a> {
 /// The first place that is not UTF-8, not JSON, or nested deeper than [`JSON_DEPTH_MAX`].
 pub fn check(text: &[u8]) -> Result<Span, ParseError> {
     if let Err(error) = std::str::from_utf8(text) {
-        return Err(ParseError { at: error.valid_up_to(), fact: "not UTF-8" });
+        return Err(ParseError {
+            at: error.valid_up_to(),
+            fact: "not UTF-8",
+        });
     }
     let mut scanner = Scanner { text, at: 0 };
     scanner.blank();
@@ -97,21 +102,30 @@ pub fn check(text: &[u8]) -> Result<Span, ParseError> {
 
 /// The members of the object at `span` of a text that [`check`] has accepted; none if it is no object.
 pub fn members(text: &[u8], span: Span) -> Members<'_> {
-    let mut scanner = Scanner { text: &text[..span.end], at: span.start };
+    let mut scanner = Scanner {
+        text: &text[..span.end],
+        at: span.start,
+    };
     let open = scanner.take(b'{');
     Members { scanner, open }
 }
 
 /// The elements of the array at `span` of a text that [`check`] has accepted; none if it is no array.
 pub fn elements(text: &[u8], span: Span) -> Elements<'_> {
-    let mut scanner = Scanner { text: &text[..span.end], at: span.start };
+    let mut scanner = Scanner {
+        text: &text[..span.end],
+        at: span.start,
+    };
     let open = scanner.take(b'[');
     Elements { scanner, open }
 }
 
 /// The value of the member `name` of the object at `span`; the last, if a server repeats it.
 pub fn member(text: &[u8], span: Span, name: &str) -> Option<Span> {
-    members(text, span).filter(|(key, _)| key.is(name)).last().map(|(_, value)| value)
+    members(text, span)
+        .filter(|(key, _)| key.is(name))
+        .last()
+        .map(|(_, value)| value)
 }
 
 /// The string at `span`, its escapes resolved; `None` if it is no string, or half a surrogate pair.
@@ -202,7 +216,11 @@ impl Scanner<'_> {
     }
 
     fn wrong<T>(&self, fact: &'static str) -> Result<T, ParseError> {
-        let fact = if self.at >= self.text.len() { "the text ends early" } else { fact };
+        let fact = if self.at >= self.text.len() {
+            "the text ends early"
+        } else {
+            fact
+        };
         Err(ParseError { at: self.at, fact })
     }
 
@@ -219,7 +237,10 @@ impl Scanner<'_> {
             Some(b'-' | b'0'..=b'9') => self.number()?,
             _ => return self.wrong("no value"),
         }
-        Ok(Span { start, end: self.at })
+        Ok(Span {
+            start,
+            end: self.at,
+        })
     }
 
     fn object(&mut self, depth: usize) -> Result<(), ParseError> {
@@ -271,7 +292,10 @@ impl Scanner<'_> {
 
     fn descend(&mut self, depth: usize) -> Result<(), ParseError> {
         if depth >= JSON_DEPTH_MAX {
-            return Err(ParseError { at: self.at, fact: "nested deeper than 128 levels" });
+            return Err(ParseError {
+                at: self.at,
+                fact: "nested deeper than 128 levels",
+            });
         }
         self.at += 1;
         Ok(())
@@ -292,12 +316,17 @@ impl Scanner<'_> {
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(Span { start, end: self.at });
+                    return Ok(Span {
+                        start,
+                        end: self.at,
+                    });
                 }
                 Some(b'\\') => {
                     self.at += 1;
                     match self.peek() {
-                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
+                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                            self.at += 1
+                        }
                         Some(b'u') => {
                             self.at += 1;
                             for _ in 0..4 {
@@ -364,14 +393,20 @@ impl Scanner<'_> {
                 _ => {
                     self.at += 1;
                     if depth == 0 {
-                        while !matches!(self.peek(), None | Some(b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r')) {
+                        while !matches!(
+                            self.peek(),
+                            None | Some(b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r')
+                        ) {
                             self.at += 1;
                         }
                     }
                 }
             }
             if depth == 0 {
-                return Some(Span { start, end: self.at });
+                return Some(Span {
+                    start,
+                    end: self.at,
+                });
             }
         }
     }
@@ -423,11 +458,55 @@ mod tests {
     fn verdict_agrees_with_serde_json() {
         let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
         let cases = [
-            "{}", "[]", "0", "-0", "1.0", "-1.5e+10", "01", "1.", ".5", "+1", "1e", "\"\"", "\"a\\u00e9\"",
-            "\"\\x\"", "\"\\u12g4\"", "\"a", "tru", "true", "nul", "null", "{\"a\":1}", "{\"a\":1,}", "{,}",
-            "{\"a\"}", "{\"a\":}", "{a:1}", "[1,]", "[,1]", "[1 2]", "[1]]", " [1] ", "\u{feff}[]", "", " ",
-            "\"\t\"", "[\"a\",{\"b\":[null,false]}]", "{\"a\":{\"a\":{}}}", "'a'", "NaN", "Infinity", "1e5", "1E-5",
-            "[-]", "--1", "\"\\\"\"", "\"\\\\\"", "\"\\\\\\\"", "/**/1", "{\"a\":1 \"b\":2}",
+            "{}",
+            "[]",
+            "0",
+            "-0",
+            "1.0",
+            "-1.5e+10",
+            "01",
+            "1.",
+            ".5",
+            "+1",
+            "1e",
+            "\"\"",
+            "\"a\\u00e9\"",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "\"a",
+            "tru",
+            "true",
+            "nul",
+            "null",
+            "{\"a\":1}",
+            "{\"a\":1,}",
+            "{,}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{a:1}",
+            "[1,]",
+            "[,1]",
+            "[1 2]",
+            "[1]]",
+            " [1] ",
+            "\u{feff}[]",
+            "",
+            " ",
+            "\"\t\"",
+            "[\"a\",{\"b\":[null,false]}]",
+            "{\"a\":{\"a\":{}}}",
+            "'a'",
+            "NaN",
+            "Infinity",
+            "1e5",
+            "1E-5",
+            "[-]",
+            "--1",
+            "\"\\\"\"",
+            "\"\\\\\"",
+            "\"\\\\\\\"",
+            "/**/1",
+            "{\"a\":1 \"b\":2}",
         ];
         for case in cases.iter().map(|c| c.to_string()).chain([deep(100)]) {
             let second = serde_json::from_str::<serde_json::Value>(&case).is_ok();
@@ -439,12 +518,21 @@ mod tests {
     fn depth_is_bounded_at_the_limit() {
         let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
         assert!(check(deep(JSON_DEPTH_MAX).as_bytes()).is_ok());
-        assert_eq!(check(deep(JSON_DEPTH_MAX + 1).as_bytes()).unwrap_err().at, JSON_DEPTH_MAX);
+        assert_eq!(
+            check(deep(JSON_DEPTH_MAX + 1).as_bytes()).unwrap_err().at,
+            JSON_DEPTH_MAX
+        );
     }
 
     #[test]
     fn what_is_not_utf_8_is_refused() {
-        assert_eq!(check(b"\"\xff\"").unwrap_err(), ParseError { at: 1, fact: "not UTF-8" });
+        assert_eq!(
+            check(b"\"\xff\"").unwrap_err(),
+            ParseError {
+                at: 1,
+                fact: "not UTF-8"
+            }
+        );
     }
 
     #[test]
@@ -452,16 +540,27 @@ mod tests {
         let text = br#" { "a" : [1, {"b": 2}] ,"c\u0064":"x,}" , "e": -1.50 } "#;
         let span = check(text).unwrap();
         let found: Vec<(String, String)> = members(text, span)
-            .map(|(k, v)| (k.text().unwrap().into_owned(), String::from_utf8(v.of(text).to_vec()).unwrap()))
+            .map(|(k, v)| {
+                (
+                    k.text().unwrap().into_owned(),
+                    String::from_utf8(v.of(text).to_vec()).unwrap(),
+                )
+            })
             .collect();
-        let expected = [("a", r#"[1, {"b": 2}]"#), ("cd", r#""x,}""#), ("e", "-1.50")];
+        let expected = [
+            ("a", r#"[1, {"b": 2}]"#),
+            ("cd", r#""x,}""#),
+            ("e", "-1.50"),
+        ];
         assert_eq!(found, expected.map(|(k, v)| (k.to_string(), v.to_string())));
     }
 
     #[test]
     fn elements_are_found_where_they_stand() {
         let text = br#"[1,"]",[2,[3]], {} ]"#;
-        let found: Vec<&[u8]> = elements(text, check(text).unwrap()).map(|s| s.of(text)).collect();
+        let found: Vec<&[u8]> = elements(text, check(text).unwrap())
+            .map(|s| s.of(text))
+            .collect();
         assert_eq!(found, [&b"1"[..], b"\"]\"", b"[2,[3]]", b"{}"]);
     }
 
@@ -471,7 +570,11 @@ mod tests {
             let text = format!("{{{json}:1}}");
             let span = super::check(text.as_bytes()).unwrap();
             let (key, _) = members(text.as_bytes(), span).next().unwrap();
-            assert_eq!((key.is(name), key.resembles(name)), (is, resembles), "{json}");
+            assert_eq!(
+                (key.is(name), key.resembles(name)),
+                (is, resembles),
+                "{json}"
+            );
         };
         check(r#""method""#, "method", true, false);
         check(r#""m\u0065thod""#, "method", true, false);
@@ -484,7 +587,13 @@ mod tests {
 
     #[test]
     fn strings_are_unescaped_as_serde_json_does() {
-        for json in [r#""a\"b\\c\/d\b\f\n\r\t""#, r#""\u00e9\ud83d\ude00""#, r#""plain é""#, r#""\ud800""#, r#""\ud800\u0041""#] {
+        for json in [
+            r#""a\"b\\c\/d\b\f\n\r\t""#,
+            r#""\u00e9\ud83d\ude00""#,
+            r#""plain é""#,
+            r#""\ud800""#,
+            r#""\ud800\u0041""#,
+        ] {
             let text = json.as_bytes();
             let span = check(text).unwrap();
             let second = serde_json::from_str::<String>(json).ok();

@@ -30,7 +30,14 @@ pub fn string(out: &mut Vec<u8>, text: &str) {
             b'\r' => out.extend_from_slice(b"\\r"),
             b'\t' => out.extend_from_slice(b"\\t"),
             0..0x20 | 0x7f => {
-                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+                out.extend_from_slice(&[
+                    b'\\',
+                    b'u',
+                    b'0',
+                    b'0',
+                    HEX[usize::from(byte >> 4)],
+                    HEX[usize::from(byte & 15)],
+                ]);
             }
             _ => out.push(byte),
         }
@@ -129,11 +136,23 @@ mod tests {
         let check = |write: &dyn Fn(&mut Vec<u8>), expected: serde_json::Value| {
             let mut out = Vec::new();
             write(&mut out);
-            assert_eq!(serde_json::from_slice::<serde_json::Value>(&out).unwrap(), expected);
+            assert_eq!(
+                serde_json::from_slice::<serde_json::Value>(&out).unwrap(),
+                expected
+            );
         };
-        check(&|o| request(o, u64::MAX, "a\"b", b"{}"), json!({"jsonrpc":"2.0","id":u64::MAX,"method":"a\"b","params":{}}));
-        check(&|o| notification(o, "n", b""), json!({"jsonrpc":"2.0","method":"n"}));
-        check(&|o| result(o, b"\"x\"", b"[1]"), json!({"jsonrpc":"2.0","id":"x","result":[1]}));
+        check(
+            &|o| request(o, u64::MAX, "a\"b", b"{}"),
+            json!({"jsonrpc":"2.0","id":u64::MAX,"method":"a\"b","params":{}}),
+        );
+        check(
+            &|o| notification(o, "n", b""),
+            json!({"jsonrpc":"2.0","method":"n"}),
+        );
+        check(
+            &|o| result(o, b"\"x\"", b"[1]"),
+            json!({"jsonrpc":"2.0","id":"x","result":[1]}),
+        );
         check(
             &|o| {
                 let mut object = Vec::new();
@@ -147,7 +166,14 @@ mod tests {
     #[test]
     fn splice_leaves_everything_else_alone() {
         let mut out = Vec::new();
-        spliced(&mut out, b"abcdef", &[(Span { start: 1, end: 2 }, b"XX"), (Span { start: 4, end: 4 }, b"-")]);
+        spliced(
+            &mut out,
+            b"abcdef",
+            &[
+                (Span { start: 1, end: 2 }, b"XX"),
+                (Span { start: 4, end: 4 }, b"-"),
+            ],
+        );
         assert_eq!(out, b"aXXcd-ef");
     }
 }

@@ -18,7 +18,11 @@ pub struct ClientCapabilities {
 impl ClientCapabilities {
     /// Those of a client that declared nothing.
     pub fn none() -> ClientCapabilities {
-        ClientCapabilities { text: "{}".into(), asks: false, roots: false }
+        ClientCapabilities {
+            text: "{}".into(),
+            asks: false,
+            roots: false,
+        }
     }
 
     /// Takes over the object at `span` of a message that was checked before; `None` if it is none.
@@ -26,12 +30,17 @@ impl ClientCapabilities {
         let mut declared: Map<String, Value> = serde_json::from_slice(span.of(text)).ok()?;
         declared.remove("tasks");
         let roots = declared.contains_key("roots");
-        let asks = roots || declared.contains_key("sampling") || declared.contains_key("elicitation");
+        let asks =
+            roots || declared.contains_key("sampling") || declared.contains_key("elicitation");
         if declared.is_empty() {
             return Some(ClientCapabilities::none());
         }
         let text = sorted(Value::Object(declared)).to_string();
-        Some(ClientCapabilities { text: text.into(), asks, roots })
+        Some(ClientCapabilities {
+            text: text.into(),
+            asks,
+            roots,
+        })
     }
 
     /// The object as JSON, its members in alphabetical order at every depth.
@@ -55,7 +64,12 @@ fn sorted(value: Value) -> Value {
         Value::Object(members) => {
             let mut members: Vec<(String, Value)> = members.into_iter().collect();
             members.sort_by(|a, b| a.0.cmp(&b.0));
-            Value::Object(members.into_iter().map(|(name, value)| (name, sorted(value))).collect())
+            Value::Object(
+                members
+                    .into_iter()
+                    .map(|(name, value)| (name, sorted(value)))
+                    .collect(),
+            )
         }
         Value::Array(elements) => Value::Array(elements.into_iter().map(sorted).collect()),
         other => other,
@@ -158,19 +172,29 @@ mod tests {
         let one = client(r#"{"sampling":{},"elicitation":{"url":{},"form":{}}}"#);
         let other = client(r#" {"elicitation" : {"form":{}, "url":{}}, "sampling":{}} "#);
         assert_eq!(one, other);
-        assert_eq!(&**one.text(), r#"{"elicitation":{"form":{},"url":{}},"sampling":{}}"#);
+        assert_eq!(
+            &**one.text(),
+            r#"{"elicitation":{"form":{},"url":{}},"sampling":{}}"#
+        );
     }
 
     #[test]
     fn tasks_are_not_promised_to_servers() {
-        assert_eq!(client(r#"{"tasks":{"list":{}}}"#), ClientCapabilities::none());
+        assert_eq!(
+            client(r#"{"tasks":{"list":{}}}"#),
+            ClientCapabilities::none()
+        );
     }
 
     #[test]
     fn who_may_be_asked_is_told_apart() {
         let check = |json, asked, roots| {
             let capabilities = client(json);
-            assert_eq!((capabilities.may_be_asked(), capabilities.has_roots()), (asked, roots), "{json}");
+            assert_eq!(
+                (capabilities.may_be_asked(), capabilities.has_roots()),
+                (asked, roots),
+                "{json}"
+            );
         };
         check("{}", false, false);
         check(r#"{"experimental":{"x":{}}}"#, false, false);
@@ -180,10 +204,19 @@ mod tests {
 
     #[test]
     fn server_capabilities_survive_a_round_trip() {
-        for capabilities in [ServerCapabilities::EVERYTHING, ServerCapabilities { tools: true, ..Default::default() }] {
+        for capabilities in [
+            ServerCapabilities::EVERYTHING,
+            ServerCapabilities {
+                tools: true,
+                ..Default::default()
+            },
+        ] {
             let json = capabilities.to_json();
             let span = parse::check(json.as_bytes()).unwrap();
-            assert_eq!(ServerCapabilities::parse(json.as_bytes(), span), capabilities);
+            assert_eq!(
+                ServerCapabilities::parse(json.as_bytes(), span),
+                capabilities
+            );
         }
     }
 }

@@ -20,20 +20,31 @@ impl Hello {
     /// # Errors
     /// The fact, if a required member is missing or of the wrong kind.
     pub fn parse(text: &[u8], params: Option<Span>) -> Result<Hello, &'static str> {
-        let params = params.filter(|p| text[p.start] == b'{').ok_or("params must be an object")?;
+        let params = params
+            .filter(|p| text[p.start] == b'{')
+            .ok_or("params must be an object")?;
         let version = parse::member(text, params, "protocolVersion")
             .and_then(|span| parse::string(text, span))
             .ok_or("protocolVersion must be a string")?;
         let capabilities = match parse::member(text, params, "capabilities") {
-            Some(span) => ClientCapabilities::parse(text, span).ok_or("capabilities must be an object")?,
+            Some(span) => {
+                ClientCapabilities::parse(text, span).ok_or("capabilities must be an object")?
+            }
             None => return Err("capabilities must be an object"),
         };
-        Ok(Hello { revision: Revision::negotiate(&version), capabilities })
+        Ok(Hello {
+            revision: Revision::negotiate(&version),
+            capabilities,
+        })
     }
 }
 
 /// The result of `initialize` that a client gets.
-pub fn welcome(revision: Revision, capabilities: ServerCapabilities, instructions: &str) -> Vec<u8> {
+pub fn welcome(
+    revision: Revision,
+    capabilities: ServerCapabilities,
+    instructions: &str,
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(320 + instructions.len());
     out.extend_from_slice(br#"{"protocolVersion":""#);
     out.extend_from_slice(revision.name().as_bytes());
@@ -83,11 +94,15 @@ impl Introduced {
     /// The fact, if the answer cannot be used.
     pub fn parse(text: &[u8], span: Span) -> Result<Introduced, String> {
         let string = |span: Span, name| {
-            parse::member(text, span, name).and_then(|v| parse::string(text, v)).map(|s| s.into_owned())
+            parse::member(text, span, name)
+                .and_then(|v| parse::string(text, v))
+                .map(|s| s.into_owned())
         };
-        let chosen = string(span, "protocolVersion").ok_or("its initialize result names no protocolVersion")?;
-        let revision = Revision::parse(&chosen)
-            .ok_or_else(|| format!("it chose protocol revision {chosen:?}, which is not spoken here"))?;
+        let chosen = string(span, "protocolVersion")
+            .ok_or("its initialize result names no protocolVersion")?;
+        let revision = Revision::parse(&chosen).ok_or_else(|| {
+            format!("it chose protocol revision {chosen:?}, which is not spoken here")
+        })?;
         let info = parse::member(text, span, "serverInfo");
         Ok(Introduced {
             revision,
@@ -107,29 +122,50 @@ mod tests {
 
     #[test]
     fn welcome_reads_back_as_an_introduction() {
-        let text = welcome(Revision::V2025_06_18, ServerCapabilities::EVERYTHING, "be\n\"kind\"");
+        let text = welcome(
+            Revision::V2025_06_18,
+            ServerCapabilities::EVERYTHING,
+            "be\n\"kind\"",
+        );
         let back = Introduced::parse(&text, parse::check(&text).unwrap()).unwrap();
         assert_eq!(back.revision, Revision::V2025_06_18);
         assert_eq!(back.capabilities, ServerCapabilities::EVERYTHING);
-        assert_eq!((back.name.as_str(), back.instructions.as_str()), ("switchbox", "be\n\"kind\""));
+        assert_eq!(
+            (back.name.as_str(), back.instructions.as_str()),
+            ("switchbox", "be\n\"kind\"")
+        );
     }
 
     #[test]
     fn introduction_reads_back_as_a_hello() {
         let text = introduction(&ClientCapabilities::none());
         let hello = Hello::parse(&text, Some(parse::check(&text).unwrap())).unwrap();
-        assert_eq!(hello, Hello { revision: Revision::LATEST, capabilities: ClientCapabilities::none() });
+        assert_eq!(
+            hello,
+            Hello {
+                revision: Revision::LATEST,
+                capabilities: ClientCapabilities::none()
+            }
+        );
     }
 
     #[test]
     fn incomplete_hello_is_refused_with_the_missing_member() {
         let check = |json: &str, member: &str| {
             let span = parse::check(json.as_bytes()).unwrap();
-            assert!(Hello::parse(json.as_bytes(), Some(span)).unwrap_err().contains(member), "{json}");
+            assert!(
+                Hello::parse(json.as_bytes(), Some(span))
+                    .unwrap_err()
+                    .contains(member),
+                "{json}"
+            );
         };
         check(r#"{"capabilities":{}}"#, "protocolVersion");
         check(r#"{"protocolVersion":"2025-11-25"}"#, "capabilities");
-        check(r#"{"protocolVersion":"2025-11-25","capabilities":[]}"#, "capabilities");
+        check(
+            r#"{"protocolVersion":"2025-11-25","capabilities":[]}"#,
+            "capabilities",
+        );
         check("[]", "params");
     }
 

@@ -89,7 +89,10 @@ pub struct Listing {
 impl Listing {
     /// A listing without entries.
     pub fn new(introduced: Introduced) -> Listing {
-        Listing { introduced, entries: Default::default() }
+        Listing {
+            introduced,
+            entries: Default::default(),
+        }
     }
 
     /// The entries of one kind.
@@ -111,18 +114,29 @@ pub struct Page {
 ///
 /// # Errors
 /// The fact, if the result has no such list.
-pub fn take_page(kind: Kind, text: &[u8], span: Span, entries: &mut Vec<Entry>) -> Result<Page, &'static str> {
+pub fn take_page(
+    kind: Kind,
+    text: &[u8],
+    span: Span,
+    entries: &mut Vec<Entry>,
+) -> Result<Page, &'static str> {
     let list = parse::member(text, span, kind.member())
         .filter(|list| text[list.start] == b'[')
         .ok_or("its list result has no list")?;
-    let mut page = Page { next: None, left_out: 0 };
+    let mut page = Page {
+        next: None,
+        left_out: 0,
+    };
     for element in parse::elements(text, list) {
         let key = parse::member(text, element, kind.key());
         match key.and_then(|place| Some((parse::string(text, place)?, place))) {
             Some((key, place)) if entries.len() < LIST_ENTRIES_MAX => entries.push(Entry {
                 key: key.into_owned(),
                 text: compact(element.of(text)),
-                place: Span { start: place.start - element.start, end: place.end - element.start },
+                place: Span {
+                    start: place.start - element.start,
+                    end: place.end - element.start,
+                },
             }),
             _ => page.left_out += 1,
         }
@@ -136,7 +150,15 @@ pub fn take_page(kind: Kind, text: &[u8], span: Span, entries: &mut Vec<Entry>) 
 /// A copy without line ends, which in checked JSON stand between tokens only: so that what is shown over
 /// stdio stays one line and what is shown as an event stays one `data:` line.
 fn compact(text: &[u8]) -> Box<[u8]> {
-    text.iter().map(|&byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }).collect()
+    text.iter()
+        .map(|&byte| {
+            if matches!(byte, b'\n' | b'\r') {
+                b' '
+            } else {
+                byte
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -149,8 +171,17 @@ mod tests {
             {"name":"c","inputSchema":{"$defs":{}}}],"nextCursor":"","ttl":1}"#;
         let mut entries = Vec::new();
         let page = take_page(Kind::Tools, text, parse::check(text).unwrap(), &mut entries).unwrap();
-        assert_eq!(page, Page { next: Some((*b"\"\"").into()), left_out: 1 });
-        assert_eq!(entries.iter().map(|e| &*e.key).collect::<Vec<_>>(), ["ab", "c"]);
+        assert_eq!(
+            page,
+            Page {
+                next: Some((*b"\"\"").into()),
+                left_out: 1
+            }
+        );
+        assert_eq!(
+            entries.iter().map(|e| &*e.key).collect::<Vec<_>>(),
+            ["ab", "c"]
+        );
         assert_eq!(&*entries[0].text, br#"{"x-own":1.0,"name":"a\u0062"}"#);
         assert_eq!(entries[0].place.of(&entries[0].text), br#""a\u0062""#);
     }

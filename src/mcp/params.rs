@@ -30,8 +30,17 @@ pub struct Params {
     pub task: Option<Span>,
 }
 
-const NAMES: [&str; 9] =
-    ["name", "uri", "cursor", "level", "ref", "requestId", "progressToken", "_meta", "task"];
+const NAMES: [&str; 9] = [
+    "name",
+    "uri",
+    "cursor",
+    "level",
+    "ref",
+    "requestId",
+    "progressToken",
+    "_meta",
+    "task",
+];
 
 impl Params {
     /// Reads the object at `span` of a message that was checked before.
@@ -94,28 +103,40 @@ impl<'a> Reference<'a> {
     /// # Errors
     /// The fact, if it is neither reference.
     pub fn parse(text: &'a [u8], span: Span) -> Result<Reference<'a>, &'static str> {
-        let string = |name| parse::member(text, span, name).and_then(|v| Some((parse::string(text, v)?, v)));
+        let string =
+            |name| parse::member(text, span, name).and_then(|v| Some((parse::string(text, v)?, v)));
         match string("type").as_ref().map(|(kind, _)| &**kind) {
             Some("ref/prompt") => {
                 let (name, place) = string("name").ok_or("ref.name must be a string")?;
                 Ok(Reference::Prompt(name, place))
             }
-            Some("ref/resource") => {
-                Ok(Reference::Resource(string("uri").ok_or("ref.uri must be a string")?.0))
-            }
+            Some("ref/resource") => Ok(Reference::Resource(
+                string("uri").ok_or("ref.uri must be a string")?.0,
+            )),
             _ => Err("ref.type must be \"ref/prompt\" or \"ref/resource\""),
         }
     }
 }
 
 /// Levels of log messages, the least serious first (RFC 5424).
-pub const LEVELS: [&str; 8] =
-    ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+pub const LEVELS: [&str; 8] = [
+    "debug",
+    "info",
+    "notice",
+    "warning",
+    "error",
+    "critical",
+    "alert",
+    "emergency",
+];
 
 /// The place of the level at `span` in [`LEVELS`].
 pub fn level(text: &[u8], span: Span) -> Option<u8> {
     let name = parse::string(text, span)?;
-    LEVELS.iter().position(|level| *level == name).map(|place| place as u8)
+    LEVELS
+        .iter()
+        .position(|level| *level == name)
+        .map(|place| place as u8)
 }
 
 #[cfg(test)]
@@ -123,12 +144,16 @@ mod tests {
     use super::*;
 
     fn params(json: &str) -> Result<Params, &'static str> {
-        Params::parse(json.as_bytes(), Some(parse::check(json.as_bytes()).unwrap()))
+        Params::parse(
+            json.as_bytes(),
+            Some(parse::check(json.as_bytes()).unwrap()),
+        )
     }
 
     #[test]
     fn members_are_found() {
-        let json = r#"{"arguments":{"name":"not me"},"name":"me","_meta":{"progressToken":7,"x":{}}}"#;
+        let json =
+            r#"{"arguments":{"name":"not me"},"name":"me","_meta":{"progressToken":7,"x":{}}}"#;
         let found = params(json).unwrap();
         assert_eq!(found.name.unwrap().of(json.as_bytes()), b"\"me\"");
         assert_eq!(found.meta_progress_token.unwrap().of(json.as_bytes()), b"7");
@@ -153,7 +178,9 @@ mod tests {
             format!("{:?}", Reference::parse(json.as_bytes(), span))
         };
         assert!(check(r#"{"type":"ref/prompt","name":"p"}"#).contains("Prompt(\"p\""));
-        assert!(check(r#"{"type":"ref/resource","uri":"a://{b}"}"#).contains("Resource(\"a://{b}\")"));
+        assert!(
+            check(r#"{"type":"ref/resource","uri":"a://{b}"}"#).contains("Resource(\"a://{b}\")")
+        );
         assert!(check(r#"{"type":"ref/other"}"#).contains("Err"));
         assert!(check(r#"{"type":"ref/prompt"}"#).contains("Err"));
     }

@@ -14,8 +14,12 @@ pub enum Revision {
 
 impl Revision {
     /// Every revision, the oldest first.
-    pub const ALL: [Revision; 4] =
-        [Revision::V2024_11_05, Revision::V2025_03_26, Revision::V2025_06_18, Revision::V2025_11_25];
+    pub const ALL: [Revision; 4] = [
+        Revision::V2024_11_05,
+        Revision::V2025_03_26,
+        Revision::V2025_06_18,
+        Revision::V2025_11_25,
+    ];
     /// The newest with `initialize`: offered to servers, and to clients that ask for one not known here.
     pub const LATEST: Revision = Revision::V2025_11_25;
     /// What a client is taken to speak that has no session and names no revision (2025-06-18,
@@ -24,7 +28,9 @@ impl Revision {
 
     /// The revision of that name.
     pub fn parse(name: &str) -> Option<Revision> {
-        Revision::ALL.into_iter().find(|revision| revision.name() == name)
+        Revision::ALL
+            .into_iter()
+            .find(|revision| revision.name() == name)
     }
 
     /// Its name on the wire.

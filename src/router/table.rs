@@ -1,11 +1,40 @@
 //! The routing table: everything a worker needs to know about servers and what they offer, immutable.
 
-use crate::config::Server;
+use super::catalog::Catalog;
+use super::names;
+use crate::config::{Names, Server};
+use crate::mcp::capabilities::ClientCapabilities;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One state of the world, shared by all workers until the next one comes.
 #[derive(Debug)]
 pub struct Table {
-    /// The enabled servers, in configuration order.
+    /// How names are shown.
+    pub names: Names,
+    /// The enabled servers, in configuration order. A server's place here is its number everywhere.
     pub servers: Vec<Arc<Server>>,
+    /// What clients see that declared nothing, and all others while nothing better is known.
+    pub base: Arc<Catalog>,
+    /// What clients see that declared something, by [`ClientCapabilities::text`].
+    pub catalogs: BTreeMap<Arc<str>, Arc<Catalog>>,
+}
+
+impl Table {
+    /// What a client with these capabilities sees.
+    pub fn catalog(&self, capabilities: Option<&ClientCapabilities>) -> &Arc<Catalog> {
+        capabilities
+            .and_then(|c| self.catalogs.get(c.text()))
+            .unwrap_or(&self.base)
+    }
+
+    /// The server that a name must belong to, if it carries one's prefix.
+    pub fn server_named_in(&self, name: &str) -> Option<usize> {
+        let part = (self.names == Names::Prefixed)
+            .then(|| names::server_part(name))
+            .flatten()?;
+        self.servers
+            .iter()
+            .position(|server| names::prefix(&server.name) == part)
+    }
 }

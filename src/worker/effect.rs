@@ -18,8 +18,9 @@
 use crate::config::Server;
 use crate::event::Event;
 use crate::id::{ConnectionId, WorkerId};
+use crate::router::directory::Report;
 use crate::router::table::Table;
-use crate::worker::parcel::{Parcel, Report};
+use crate::worker::parcel::Parcel;
 use std::net::IpAddr;
 use std::sync::Arc;
 

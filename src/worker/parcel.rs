@@ -3,7 +3,3 @@
 /// A message from one worker to another.
 #[derive(Debug)]
 pub enum Parcel {}
-
-/// A message from a worker to the controller.
-#[derive(Debug)]
-pub enum Report {}

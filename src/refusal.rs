@@ -1,0 +1,240 @@
+//! Every error answer that switchbox gives in its own name, with its code and its HTTP status.
+//!
+//! A refusal says whose doing it was and what would make it stop. What a server answers is not a refusal
+//! and passes through untouched.
+
+use crate::config::limits;
+use crate::jsonrpc::envelope::EnvelopeError;
+use crate::jsonrpc::write;
+use std::time::Duration;
+
+/// An error answer of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    // The client's doing.
+    /// The body is no JSON.
+    Parse(String),
+    /// The body is no JSON-RPC message.
+    Invalid(String),
+    /// The body is an array of messages.
+    Batch,
+    /// The method is unknown, or not the client's to send.
+    MethodUnknown(String),
+    /// The parameters do not fit the method.
+    Params(String),
+    /// No server offers a tool of that name.
+    ToolUnknown { name: String, note: String },
+    /// No server offers a prompt of that name.
+    PromptUnknown { name: String, note: String },
+    /// No server owns that resource.
+    ResourceUnknown { uri: String },
+    /// The session id is not, or no longer, known.
+    SessionUnknown,
+    /// `Mcp-Protocol-Version` names a revision that is not spoken.
+    RevisionUnknown(String),
+    /// `Accept` excludes what would be answered.
+    NotAcceptable,
+    /// The body's media type is not JSON.
+    MediaType,
+    /// A credential is missing or wrong.
+    Unauthorized,
+    /// `Host` or `Origin` is not one of ours: a page elsewhere may be behind this (DNS rebinding).
+    Forbidden(String),
+    /// A stream of this kind is already open, or the session may not have one.
+    Conflict(&'static str),
+
+    // Ours.
+    /// A limit is reached for now.
+    Busy(&'static str),
+    /// We are going down.
+    Draining,
+    /// Handling it broke; that is a bug.
+    Internal,
+
+    // A server's.
+    /// The server cannot be asked now.
+    Unavailable { server: String, reason: String },
+    /// The server went away before it answered.
+    Failed { server: String, cause: String },
+    /// The server took too long.
+    TimedOut { server: String, after: Duration },
+    /// The client cancelled; nobody reads this, but the HTTP exchange must end.
+    Cancelled,
+}
+
+impl Refusal {
+    /// The JSON-RPC error code. -32700 to -32600 are JSON-RPC's own; -32002 is the specification's for
+    /// resources; the others lie in the range without assumed meaning (-32000 to -32019).
+    pub const fn code(&self) -> i32 {
+        match self {
+            Refusal::Parse(_) => -32700,
+            Refusal::Invalid(_)
+            | Refusal::Batch
+            | Refusal::RevisionUnknown(_)
+            | Refusal::NotAcceptable
+            | Refusal::MediaType
+            | Refusal::Forbidden(_)
+            | Refusal::Conflict(_) => -32600,
+            Refusal::MethodUnknown(_) => -32601,
+            Refusal::Params(_) | Refusal::ToolUnknown { .. } | Refusal::PromptUnknown { .. } => {
+                -32602
+            }
+            Refusal::ResourceUnknown { .. } => -32002,
+            Refusal::Internal => -32603,
+            Refusal::Failed { .. } | Refusal::Cancelled => -32000,
+            Refusal::TimedOut { .. } => -32001,
+            Refusal::Unavailable { .. } => -32003,
+            Refusal::Unauthorized => -32004,
+            Refusal::SessionUnknown => -32005,
+            Refusal::Busy(_) | Refusal::Draining => -32006,
+        }
+    }
+
+    /// The HTTP status of the answer that carries it.
+    pub const fn status(&self) -> u16 {
+        match self {
+            Refusal::Parse(_)
+            | Refusal::Invalid(_)
+            | Refusal::Batch
+            | Refusal::RevisionUnknown(_) => 400,
+            Refusal::Unauthorized => 401,
+            Refusal::Forbidden(_) => 403,
+            Refusal::SessionUnknown => 404,
+            Refusal::NotAcceptable => 406,
+            Refusal::Conflict(_) => 409,
+            Refusal::MediaType => 415,
+            Refusal::Busy(_) | Refusal::Draining => 503,
+            Refusal::Internal => 500,
+            // The exchange as such went well: the error is its answer (2025-11-25 basic/transports).
+            _ => 200,
+        }
+    }
+
+    /// Seconds after which trying again makes sense, where it does.
+    pub const fn retry_after(&self) -> Option<u32> {
+        match self {
+            Refusal::Busy(_) => Some(1),
+            Refusal::Draining => Some(5),
+            _ => None,
+        }
+    }
+
+    /// One sentence for who asked.
+    pub fn message(&self) -> String {
+        match self {
+            Refusal::Parse(fact) => format!("Parse error: {fact}"),
+            Refusal::Invalid(fact) => format!("Invalid request: {fact}"),
+            Refusal::Batch => {
+                "Invalid request: batches are not accepted; send one message at a time".into()
+            }
+            Refusal::MethodUnknown(method) => format!("Method not found: {method}"),
+            Refusal::Params(fact) => format!("Invalid params: {fact}"),
+            Refusal::ToolUnknown { name, note } => format!("Unknown tool: {name}{note}"),
+            Refusal::PromptUnknown { name, note } => format!("Unknown prompt: {name}{note}"),
+            Refusal::ResourceUnknown { uri } => format!("Resource not found: {uri}"),
+            Refusal::SessionUnknown => {
+                "Session not found: send initialize to begin a new one".into()
+            }
+            Refusal::RevisionUnknown(name) => format!(
+                "Unsupported protocol version {name:?}; supported: 2024-11-05 to {}",
+                crate::mcp::revision::Revision::LATEST.name()
+            ),
+            Refusal::NotAcceptable => {
+                "Not acceptable: Accept must allow application/json and text/event-stream".into()
+            }
+            Refusal::MediaType => "Unsupported media type: send application/json".into(),
+            Refusal::Unauthorized => {
+                "Unauthorized: send a key as Authorization: Bearer KEY or as X-API-Key: KEY".into()
+            }
+            Refusal::Forbidden(fact) => format!("Forbidden: {fact}"),
+            Refusal::Conflict(fact) => format!("Conflict: {fact}"),
+            Refusal::Busy(fact) => format!("switchbox is busy: {fact}; try again"),
+            Refusal::Draining => "switchbox is shutting down".into(),
+            Refusal::Internal => "switchbox failed while handling this; the log has more".into(),
+            Refusal::Unavailable { server, reason } => {
+                format!("Server \"{server}\" is unavailable: {reason}")
+            }
+            Refusal::Failed { server, cause } => {
+                format!("Server \"{server}\" went away before it answered: {cause}")
+            }
+            Refusal::TimedOut { server, after } => format!(
+                "Server \"{server}\" gave no answer within {} s",
+                after.as_millis() as f64 / 1000.0
+            ),
+            Refusal::Cancelled => "Cancelled by the client".into(),
+        }
+    }
+
+    /// The error object.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut data = Vec::new();
+        match self {
+            Refusal::ResourceUnknown { uri } => {
+                data.extend_from_slice(br#"{"uri":"#);
+                write::string(&mut data, uri);
+                data.push(b'}');
+            }
+            Refusal::Unavailable { server, .. }
+            | Refusal::Failed { server, .. }
+            | Refusal::TimedOut { server, .. } => {
+                data.extend_from_slice(br#"{"server":"#);
+                write::string(&mut data, server);
+                data.push(b'}');
+            }
+            _ => {}
+        }
+        let mut out = Vec::with_capacity(96);
+        write::error_object(&mut out, self.code(), &self.message(), &data);
+        out
+    }
+}
+
+impl From<&EnvelopeError> for Refusal {
+    fn from(error: &EnvelopeError) -> Refusal {
+        match error {
+            EnvelopeError::Parse(error) => Refusal::Parse(error.to_string()),
+            EnvelopeError::Invalid { fact, .. } => Refusal::Invalid((*fact).into()),
+            EnvelopeError::Batch => Refusal::Batch,
+        }
+    }
+}
+
+/// A name for an error message: cut to what a name may be, so that a peer does not choose its length.
+pub fn shown(name: &str) -> String {
+    if name.len() <= 2 * limits::NAME_BYTES_MAX {
+        return name.into();
+    }
+    let mut end = 2 * limits::NAME_BYTES_MAX;
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &name[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_object_is_json_and_names_the_server() {
+        let refusal = Refusal::Failed {
+            server: "a\"b".into(),
+            cause: "exit status: 1\nboom".into(),
+        };
+        let value: serde_json::Value = serde_json::from_slice(&refusal.to_json()).unwrap();
+        assert_eq!(value["code"], -32000);
+        assert_eq!(value["data"]["server"], "a\"b");
+        assert!(
+            value["message"]
+                .as_str()
+                .unwrap()
+                .contains("exit status: 1\nboom")
+        );
+    }
+
+    #[test]
+    fn long_names_are_cut_on_a_character() {
+        assert_eq!(shown("tool"), "tool");
+        assert!(shown(&"é".repeat(200)).len() <= 2 * limits::NAME_BYTES_MAX + '…'.len_utf8());
+    }
+}

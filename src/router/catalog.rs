@@ -1,0 +1,468 @@
+//! The merged lists: what all servers offer together to clients with certain capabilities.
+//!
+//! Built once, then only read: every page of every list stands ready as bytes. Order is that of the
+//! configuration, then each server's own. Entries are the servers' bytes but for the name.
+
+use super::names;
+use super::template::Template;
+use crate::config::limits::PAGE_ENTRIES_MAX;
+use crate::config::{Names, Server};
+use crate::jsonrpc::write;
+use crate::mcp::capabilities::ServerCapabilities;
+use crate::mcp::listing::{Entry, Kind, Listing};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Where a name leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Place of the server in the table.
+    pub server: usize,
+    /// The name that server knows.
+    pub original: Arc<str>,
+    /// The name that clients know.
+    pub shown: Arc<str>,
+}
+
+/// A name that two servers offer (`--names bare`); clients get the winner's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collision {
+    /// What kind of thing has the name.
+    pub kind: Kind,
+    /// The name.
+    pub name: String,
+    /// Place of the server that has it.
+    pub winner: usize,
+    /// Place of the server that offers it in vain.
+    pub loser: usize,
+}
+
+/// The merged lists.
+#[derive(Debug)]
+pub struct Catalog {
+    pages: [Vec<Arc<[u8]>>; 4],
+    digests: [u64; 4],
+    routes: [BTreeMap<Arc<str>, Route>; 2],
+    resources: BTreeMap<Box<str>, usize>,
+    templates: Vec<(Box<str>, Template, usize)>,
+    /// What is offered: the union.
+    pub capabilities: ServerCapabilities,
+    /// The servers' instructions, each under its server's name.
+    pub instructions: String,
+    /// Places of the servers that have not listed anything for these capabilities yet.
+    pub unlisted: Vec<usize>,
+    /// Names that more than one server offers.
+    pub collisions: Vec<Collision>,
+    /// Entries shown of each server, by kind.
+    pub counts: Vec<[usize; 4]>,
+    resourceful: Vec<usize>,
+}
+
+impl Catalog {
+    /// Merges the listings of `servers`; those without one are left out for now.
+    pub fn merge(
+        names: Names,
+        servers: &[Arc<Server>],
+        listings: &[Option<Arc<Listing>>],
+    ) -> Catalog {
+        assert_eq!(servers.len(), listings.len());
+        let mut catalog = Catalog {
+            pages: Default::default(),
+            digests: [0; 4],
+            routes: Default::default(),
+            resources: BTreeMap::new(),
+            templates: Vec::new(),
+            capabilities: ServerCapabilities::default(),
+            instructions: String::new(),
+            unlisted: Vec::new(),
+            collisions: Vec::new(),
+            counts: vec![[0; 4]; servers.len()],
+            resourceful: Vec::new(),
+        };
+        let mut texts: [Vec<Vec<u8>>; 4] = Default::default();
+        for (place, (server, listing)) in servers.iter().zip(listings).enumerate() {
+            let Some(listing) = listing else {
+                catalog.unlisted.push(place);
+                catalog.capabilities = catalog.capabilities.union(ServerCapabilities::EVERYTHING);
+                continue;
+            };
+            let introduced = &listing.introduced;
+            catalog.capabilities = catalog.capabilities.union(introduced.capabilities);
+            if introduced.capabilities.resources {
+                catalog.resourceful.push(place);
+            }
+            if !introduced.instructions.is_empty() {
+                let gap = if catalog.instructions.is_empty() {
+                    ""
+                } else {
+                    "\n\n"
+                };
+                catalog.instructions += &format!(
+                    "{gap}# {}\n\n{}",
+                    server.name,
+                    introduced.instructions.trim_end()
+                );
+            }
+            let prefix = names::prefix(&server.name);
+            for kind in Kind::ALL {
+                for entry in listing.of(kind) {
+                    if let Some(text) = catalog.admit(names, place, server, &prefix, kind, entry) {
+                        catalog.counts[place][kind as usize] += 1;
+                        texts[kind as usize].push(text);
+                    }
+                }
+            }
+        }
+        for kind in Kind::ALL {
+            catalog.lay_out(kind, &texts[kind as usize]);
+        }
+        catalog
+    }
+
+    /// Takes in one entry; gives its text as clients see it, or `None` if they do not.
+    fn admit(
+        &mut self,
+        names: Names,
+        place: usize,
+        server: &Server,
+        prefix: &str,
+        kind: Kind,
+        entry: &Entry,
+    ) -> Option<Vec<u8>> {
+        let filter = match kind {
+            Kind::Tools => &server.tools,
+            Kind::Prompts => &server.prompts,
+            Kind::Resources | Kind::Templates => &server.resources,
+        };
+        if !filter.passes(&entry.key) {
+            return None;
+        }
+        match kind {
+            Kind::Tools | Kind::Prompts => {
+                let own = server.rename.get(&entry.key).unwrap_or(&entry.key);
+                let shown: Arc<str> = match names {
+                    Names::Bare => own.as_str().into(),
+                    Names::Prefixed => names::prefixed(prefix, own).into(),
+                };
+                let routes = &mut self.routes[kind as usize];
+                if let Some(first) = routes.get(&shown) {
+                    let winner = first.server;
+                    self.collisions.push(Collision {
+                        kind,
+                        name: shown.to_string(),
+                        winner,
+                        loser: place,
+                    });
+                    return None;
+                }
+                let route = Route {
+                    server: place,
+                    original: entry.key.as_str().into(),
+                    shown: shown.clone(),
+                };
+                routes.insert(shown.clone(), route);
+                let mut text = Vec::with_capacity(entry.text.len() + prefix.len() + 2);
+                write::spliced(
+                    &mut text,
+                    &entry.text,
+                    &[(entry.place, &write::quoted(&shown))],
+                );
+                Some(text)
+            }
+            Kind::Resources => {
+                if let Some(&winner) = self.resources.get(entry.key.as_str()) {
+                    self.collisions.push(Collision {
+                        kind,
+                        name: entry.key.clone(),
+                        winner,
+                        loser: place,
+                    });
+                    return None;
+                }
+                self.resources.insert(entry.key.as_str().into(), place);
+                Some(entry.text.to_vec())
+            }
+            Kind::Templates => {
+                if let Some((_, _, winner)) = self
+                    .templates
+                    .iter()
+                    .find(|(text, ..)| **text == *entry.key)
+                {
+                    let winner = *winner;
+                    self.collisions.push(Collision {
+                        kind,
+                        name: entry.key.clone(),
+                        winner,
+                        loser: place,
+                    });
+                    return None;
+                }
+                self.templates.push((
+                    entry.key.as_str().into(),
+                    Template::parse(&entry.key),
+                    place,
+                ));
+                Some(entry.text.to_vec())
+            }
+        }
+    }
+
+    /// Writes a list's pages. A cursor names the list's state and where its page begins, so that it needs
+    /// no memory here and one from another state is known as such.
+    fn lay_out(&mut self, kind: Kind, texts: &[Vec<u8>]) {
+        let mut hash = Sha256::new();
+        texts.iter().for_each(|text| hash.update(text));
+        let hash = hash.finalize();
+        let digest = u64::from_le_bytes([
+            hash[0], hash[1], hash[2], hash[3], hash[4], hash[5], hash[6], hash[7],
+        ]);
+        self.digests[kind as usize] = digest;
+        let chunks: Vec<&[Vec<u8>]> = if texts.is_empty() {
+            vec![&[]]
+        } else {
+            texts.chunks(PAGE_ENTRIES_MAX).collect()
+        };
+        for (number, chunk) in chunks.iter().enumerate() {
+            let mut page =
+                Vec::with_capacity(chunk.iter().map(|text| text.len() + 1).sum::<usize>() + 64);
+            page.extend_from_slice(b"{\"");
+            page.extend_from_slice(kind.member().as_bytes());
+            page.extend_from_slice(b"\":[");
+            page.extend_from_slice(&chunk.join(&b','));
+            page.push(b']');
+            if number + 1 < chunks.len() {
+                page.extend_from_slice(
+                    format!(",\"nextCursor\":\"{}-{digest:016x}\"", number + 1).as_bytes(),
+                );
+            }
+            page.push(b'}');
+            self.pages[kind as usize].push(page.into());
+        }
+    }
+
+    /// A page of a list: the first, or the one that `cursor` names. `None`: this is no cursor of ours, or
+    /// the list has changed since.
+    pub fn page(&self, kind: Kind, cursor: Option<&str>) -> Option<&Arc<[u8]>> {
+        let pages = &self.pages[kind as usize];
+        let Some(cursor) = cursor else {
+            return pages.first();
+        };
+        let (number, digest) = cursor.split_once('-')?;
+        if digest != format!("{:016x}", self.digests[kind as usize]) {
+            return None;
+        }
+        pages.get(number.parse::<usize>().ok().filter(|n| *n > 0)?)
+    }
+
+    /// A number that changes with the list's content.
+    pub fn digest(&self, kind: Kind) -> u64 {
+        self.digests[kind as usize]
+    }
+
+    /// Where a tool's name leads.
+    pub fn tool(&self, name: &str) -> Option<&Route> {
+        self.routes[Kind::Tools as usize].get(name)
+    }
+
+    /// Where a prompt's name leads.
+    pub fn prompt(&self, name: &str) -> Option<&Route> {
+        self.routes[Kind::Prompts as usize].get(name)
+    }
+
+    /// The server that owns `uri`: who lists it, else whose template fits it most closely, else the only
+    /// one that has resources at all.
+    pub fn owner(&self, uri: &str) -> Option<usize> {
+        if let Some(&server) = self.resources.get(uri) {
+            return Some(server);
+        }
+        let fitting = self
+            .templates
+            .iter()
+            .filter(|(_, template, _)| template.matches(uri));
+        // `max_by_key` gives the last of equals; the first in configuration order shall win.
+        let closest = fitting
+            .rev()
+            .max_by_key(|(_, template, _)| template.weight());
+        closest
+            .map(|(_, _, server)| *server)
+            .or(match self.resourceful[..] {
+                [only] => Some(only),
+                _ => None,
+            })
+    }
+
+    /// The server that offers this template, or else owns it as a URI.
+    pub fn template_owner(&self, template: &str) -> Option<usize> {
+        let offered = self.templates.iter().find(|(text, ..)| **text == *template);
+        offered
+            .map(|(_, _, server)| *server)
+            .or_else(|| self.owner(template))
+    }
+
+    /// Servers that offer resources, in configuration order.
+    pub fn resourceful(&self) -> &[usize] {
+        &self.resourceful
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::handshake::{Introduced, welcome};
+    use crate::mcp::listing::take_page;
+    use crate::mcp::revision::Revision;
+    use crate::router::testing::server;
+
+    fn listing(tools: &[&str], resources: &[&str], templates: &[&str]) -> Option<Arc<Listing>> {
+        let hello = welcome(Revision::LATEST, ServerCapabilities::EVERYTHING, "read me");
+        let span = crate::jsonrpc::parse::check(&hello).unwrap();
+        let mut listing = Listing::new(Introduced::parse(&hello, span).unwrap());
+        let mut fill = |kind: Kind, keys: &[&str]| {
+            let entries: Vec<String> = keys
+                .iter()
+                .map(|key| format!(r#"{{"x":1.0,"{}":"{key}"}}"#, kind.key()))
+                .collect();
+            let text = format!(r#"{{"{}":[{}]}}"#, kind.member(), entries.join(","));
+            let span = crate::jsonrpc::parse::check(text.as_bytes()).unwrap();
+            take_page(
+                kind,
+                text.as_bytes(),
+                span,
+                &mut listing.entries[kind as usize],
+            )
+            .unwrap();
+        };
+        fill(Kind::Tools, tools);
+        fill(Kind::Resources, resources);
+        fill(Kind::Templates, templates);
+        Some(Arc::new(listing))
+    }
+
+    fn text(page: &[u8]) -> &str {
+        std::str::from_utf8(page).unwrap()
+    }
+
+    #[test]
+    fn tools_of_all_servers_are_listed_in_order_under_their_names() {
+        let servers = [server("b"), server("a"), server("late")];
+        let catalog = Catalog::merge(
+            Names::Prefixed,
+            &servers,
+            &[
+                listing(&["y", "x"], &[], &[]),
+                listing(&["x"], &[], &[]),
+                None,
+            ],
+        );
+        assert_eq!(
+            text(catalog.page(Kind::Tools, None).unwrap()),
+            r#"{"tools":[{"x":1.0,"name":"b__y"},{"x":1.0,"name":"b__x"},{"x":1.0,"name":"a__x"}]}"#
+        );
+        let route = catalog.tool("a__x").unwrap();
+        assert_eq!((route.server, &*route.original), (1, "x"));
+        assert_eq!(
+            (catalog.unlisted, catalog.instructions.as_str()),
+            (vec![2], "# b\n\nread me\n\n# a\n\nread me")
+        );
+    }
+
+    #[test]
+    fn first_server_wins_a_bare_name_and_the_loser_is_reported() {
+        let servers = [server("b"), server("a")];
+        let catalog = Catalog::merge(
+            Names::Bare,
+            &servers,
+            &[listing(&["x"], &[], &[]), listing(&["x", "y"], &[], &[])],
+        );
+        assert_eq!(catalog.tool("x").unwrap().server, 0);
+        assert_eq!(catalog.tool("y").unwrap().server, 1);
+        assert_eq!(
+            catalog.collisions,
+            [Collision {
+                kind: Kind::Tools,
+                name: "x".into(),
+                winner: 0,
+                loser: 1
+            }]
+        );
+        assert_eq!(catalog.counts, [[1, 0, 0, 0], [1, 0, 0, 0]]);
+    }
+
+    #[test]
+    fn hidden_and_renamed_tools_are_not_found_under_their_own_name() {
+        let mut limited = (*server("a")).clone();
+        limited
+            .tools
+            .deny
+            .push(crate::config::Glob("secret*".into()));
+        limited.rename.insert("x".into(), "shiny".into());
+        let catalog = Catalog::merge(
+            Names::Prefixed,
+            &[Arc::new(limited)],
+            &[listing(&["x", "secret_1"], &[], &[])],
+        );
+        assert_eq!(
+            text(catalog.page(Kind::Tools, None).unwrap()),
+            r#"{"tools":[{"x":1.0,"name":"a__shiny"}]}"#
+        );
+        assert_eq!(&*catalog.tool("a__shiny").unwrap().original, "x");
+        assert!(catalog.tool("a__secret_1").is_none() && catalog.tool("a__x").is_none());
+    }
+
+    #[test]
+    fn resources_are_owned_by_list_then_template_then_the_only_one_who_has_any() {
+        let servers = [server("a"), server("b")];
+        let both = [
+            listing(&[], &["x://1"], &["x://{id}", "y://{+all}"]),
+            listing(&[], &["x://2"], &["x://deep{id}"]),
+        ];
+        let catalog = Catalog::merge(Names::Prefixed, &servers, &both);
+        let check = |uri, owner| assert_eq!(catalog.owner(uri), owner, "{uri}");
+        check("x://1", Some(0));
+        check("x://2", Some(1));
+        check("x://3", Some(0));
+        check("x://deep3", Some(1));
+        check("z://1", None);
+        assert_eq!(catalog.template_owner("x://deep{id}"), Some(1));
+        let alone = Catalog::merge(Names::Prefixed, &servers[..1], &both[..1]);
+        assert_eq!(alone.owner("z://1"), Some(0));
+    }
+
+    #[test]
+    fn long_list_comes_in_pages_whose_cursors_hold_for_this_state_only() {
+        let names: Vec<String> = (0..2 * PAGE_ENTRIES_MAX + 1)
+            .map(|n| format!("t{n}"))
+            .collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let servers = [server("a")];
+        let catalog = Catalog::merge(Names::Bare, &servers, &[listing(&names, &[], &[])]);
+        let (mut cursor, mut seen) = (None, 0);
+        loop {
+            let page: serde_json::Value =
+                serde_json::from_slice(catalog.page(Kind::Tools, cursor.as_deref()).unwrap())
+                    .unwrap();
+            seen += page["tools"].as_array().unwrap().len();
+            cursor = page["nextCursor"].as_str().map(String::from);
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, names.len());
+        let other = Catalog::merge(Names::Bare, &servers, &[listing(&names[1..], &[], &[])]);
+        let foreign = format!("1-{:016x}", other.digest(Kind::Tools));
+        for wrong in ["", "1", "0-", &foreign, "1-zz", "-1"] {
+            assert!(catalog.page(Kind::Tools, Some(wrong)).is_none(), "{wrong}");
+        }
+        assert!(other.page(Kind::Tools, Some(&foreign)).is_some());
+    }
+
+    #[test]
+    fn empty_list_is_a_list() {
+        let catalog = Catalog::merge(Names::Bare, &[], &[]);
+        assert_eq!(
+            text(catalog.page(Kind::Prompts, None).unwrap()),
+            r#"{"prompts":[]}"#
+        );
+    }
+}

@@ -1,0 +1,347 @@
+//! The pure half of the controller: what workers report becomes the next table.
+//!
+//! It knows every listing, by server and by the capabilities it was given for, and every server's
+//! condition. Tables follow each other at a bounded rate, so that a start of many servers does not build
+//! one for each.
+
+use super::catalog::{Catalog, Collision};
+use super::status::{ServerState, ServerStatus};
+use super::table::Table;
+use crate::config::{Config, Names, Server};
+use crate::mcp::listing::{Kind, Listing};
+use crate::time::{Time, Wall};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two tables.
+const TABLE_INTERVAL: Duration = Duration::from_millis(10);
+/// Sets of capabilities with a catalog of their own. Clients past this see the base catalog.
+const CATALOGS_MAX: usize = 64;
+
+/// What a worker tells the controller. `server` is the server's place in the table.
+#[derive(Debug)]
+pub enum Report {
+    /// A server listed what it offers to clients with these capabilities.
+    Listed {
+        server: usize,
+        capabilities: Arc<str>,
+        listing: Arc<Listing>,
+    },
+    /// A server's first conversation is being opened.
+    Starting { server: usize },
+    /// It is open.
+    Ready { server: usize },
+    /// It ended.
+    Failed { server: usize, cause: String },
+    /// A conversation, the first or another, was opened or ended.
+    Conversations { server: usize, change: i64 },
+}
+
+/// Everything that was reported.
+pub struct Directory {
+    names: Names,
+    servers: Vec<Arc<Server>>,
+    listings: BTreeMap<Arc<str>, Vec<Option<Arc<Listing>>>>,
+    statuses: Vec<ServerStatus>,
+    disabled: Vec<ServerStatus>,
+    table: Arc<Table>,
+    changed: bool,
+    built_at: Option<Time>,
+}
+
+impl Directory {
+    /// A directory that knows the configuration and nothing of the servers.
+    pub fn new(config: &Config) -> Directory {
+        let (enabled, disabled): (Vec<_>, Vec<_>) =
+            config.servers.iter().cloned().partition(|s| s.enabled);
+        let status = |server: &Arc<Server>, state| ServerStatus {
+            server: server.clone(),
+            state,
+            last_connected: None,
+            last_error: None,
+            restarts: 0,
+            conversations: 0,
+            implementation: None,
+            tools: 0,
+            prompts: 0,
+            resources: 0,
+            templates: 0,
+            hidden: Vec::new(),
+        };
+        let base = Catalog::merge(config.names, &enabled, &vec![None; enabled.len()]);
+        let table = Table {
+            names: config.names,
+            servers: enabled.clone(),
+            base: Arc::new(base),
+            catalogs: BTreeMap::new(),
+        };
+        Directory {
+            names: config.names,
+            statuses: enabled
+                .iter()
+                .map(|s| status(s, ServerState::Starting))
+                .collect(),
+            disabled: disabled
+                .iter()
+                .map(|s| status(s, ServerState::Disabled))
+                .collect(),
+            listings: BTreeMap::from([("{}".into(), vec![None; enabled.len()])]),
+            servers: enabled,
+            table: Arc::new(table),
+            changed: false,
+            built_at: None,
+        }
+    }
+
+    /// The table that holds now.
+    pub fn table(&self) -> Arc<Table> {
+        self.table.clone()
+    }
+
+    /// Takes in what a worker said.
+    pub fn report(&mut self, wall: Wall, report: Report) {
+        match report {
+            Report::Listed {
+                server,
+                capabilities,
+                listing,
+            } => {
+                let full = self.listings.len() >= CATALOGS_MAX;
+                if full && !self.listings.contains_key(&capabilities) {
+                    return;
+                }
+                if &*capabilities == "{}" {
+                    let introduced = &listing.introduced;
+                    self.statuses[server].implementation =
+                        Some((introduced.name.clone(), introduced.version.clone()));
+                }
+                let count = self.servers.len();
+                let row = self
+                    .listings
+                    .entry(capabilities)
+                    .or_insert_with(|| vec![None; count]);
+                if row[server].as_ref() != Some(&listing) {
+                    row[server] = Some(listing);
+                    self.changed = true;
+                }
+            }
+            Report::Starting { server } => {
+                let status = &mut self.statuses[server];
+                if status.state == ServerState::Failed {
+                    status.restarts += 1;
+                } else {
+                    status.state = ServerState::Starting;
+                }
+            }
+            Report::Ready { server } => {
+                let status = &mut self.statuses[server];
+                status.state = ServerState::Ready;
+                status.last_connected = Some(wall);
+            }
+            Report::Failed { server, cause } => {
+                let status = &mut self.statuses[server];
+                status.state = ServerState::Failed;
+                status.last_error = Some(cause);
+            }
+            Report::Conversations { server, change } => {
+                let open = &mut self.statuses[server].conversations;
+                *open = open.saturating_add_signed(change as isize);
+            }
+        }
+    }
+
+    /// When [`Directory::poll`] has something to give, if anything was reported.
+    pub fn deadline(&self) -> Option<Time> {
+        self.changed.then(|| {
+            self.built_at
+                .map_or(Time::ZERO, |built| built + TABLE_INTERVAL)
+        })
+    }
+
+    /// The next table, if it is due. The collisions that it brings are for the log.
+    pub fn poll(&mut self, now: Time) -> Option<(Arc<Table>, Vec<Collision>)> {
+        if self.deadline().is_none_or(|due| now < due) {
+            return None;
+        }
+        self.changed = false;
+        self.built_at = Some(now);
+        let known = &self.listings["{}"];
+        let base = Arc::new(Catalog::merge(self.names, &self.servers, known));
+        let mut catalogs = BTreeMap::new();
+        for (capabilities, row) in self
+            .listings
+            .iter()
+            .filter(|(capabilities, _)| &***capabilities != "{}")
+        {
+            // What a server has not said to these clients yet is taken from what it says to anyone.
+            let row: Vec<_> = row
+                .iter()
+                .zip(known)
+                .map(|(own, base)| own.clone().or(base.clone()))
+                .collect();
+            let mut catalog = Catalog::merge(self.names, &self.servers, &row);
+            catalog.unlisted = self.listings[capabilities]
+                .iter()
+                .enumerate()
+                .filter_map(|(place, own)| own.is_none().then_some(place))
+                .collect();
+            catalogs.insert(capabilities.clone(), Arc::new(catalog));
+        }
+        let fresh: Vec<Collision> = base
+            .collisions
+            .iter()
+            .filter(|c| !self.table.base.collisions.contains(c))
+            .cloned()
+            .collect();
+        self.count(&base);
+        self.table = Arc::new(Table {
+            names: self.names,
+            servers: self.servers.clone(),
+            base,
+            catalogs,
+        });
+        Some((self.table.clone(), fresh))
+    }
+
+    fn count(&mut self, base: &Catalog) {
+        for (place, status) in self.statuses.iter_mut().enumerate() {
+            let counts = base.counts[place];
+            status.tools = counts[Kind::Tools as usize];
+            status.prompts = counts[Kind::Prompts as usize];
+            status.resources = counts[Kind::Resources as usize];
+            status.templates = counts[Kind::Templates as usize];
+            let lost = base.collisions.iter().filter(|c| c.loser == place);
+            status.hidden = lost.map(|c| c.name.clone()).collect();
+        }
+    }
+
+    /// Every server's condition: the enabled ones in configuration order, then the others.
+    pub fn statuses(&self) -> Vec<ServerStatus> {
+        self.statuses
+            .iter()
+            .chain(&self.disabled)
+            .cloned()
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::capabilities::ServerCapabilities;
+    use crate::mcp::handshake::Introduced;
+    use crate::mcp::listing::Entry;
+    use crate::mcp::revision::Revision;
+    use crate::router::testing::{config, server};
+
+    fn listing(tool: &str) -> Arc<Listing> {
+        let mut listing = Listing::new(Introduced {
+            revision: Revision::LATEST,
+            capabilities: ServerCapabilities {
+                tools: true,
+                ..Default::default()
+            },
+            name: "n".into(),
+            version: "1".into(),
+            instructions: String::new(),
+        });
+        let text = format!(r#"{{"name":"{tool}"}}"#);
+        let place = crate::jsonrpc::parse::Span {
+            start: 8,
+            end: text.len() - 1,
+        };
+        listing.entries[0].push(Entry {
+            key: tool.into(),
+            text: text.into_bytes().into(),
+            place,
+        });
+        Arc::new(listing)
+    }
+
+    fn listed(server: usize, capabilities: &str, tool: &str) -> Report {
+        Report::Listed {
+            server,
+            capabilities: capabilities.into(),
+            listing: listing(tool),
+        }
+    }
+
+    #[test]
+    fn tables_follow_reports_at_a_bounded_rate() {
+        let mut directory = Directory::new(&config(vec![server("a"), server("b")]));
+        assert!(directory.poll(Time::ZERO).is_none());
+        directory.report(Wall(0), listed(0, "{}", "x"));
+        assert!(
+            directory
+                .poll(Time::ZERO)
+                .unwrap()
+                .0
+                .base
+                .tool("a__x")
+                .is_some()
+        );
+        directory.report(Wall(0), listed(1, "{}", "y"));
+        assert!(directory.poll(Time::ZERO).is_none());
+        let due = directory.deadline().unwrap();
+        assert!(directory.poll(due).unwrap().0.base.tool("b__y").is_some());
+        directory.report(Wall(0), listed(1, "{}", "y"));
+        assert_eq!(directory.deadline(), None);
+    }
+
+    #[test]
+    fn clients_with_capabilities_see_their_own_list_and_the_base_for_the_rest() {
+        let mut directory = Directory::new(&config(vec![server("a"), server("b")]));
+        directory.report(Wall(0), listed(0, "{}", "x"));
+        directory.report(Wall(0), listed(1, "{}", "y"));
+        directory.report(Wall(0), listed(0, r#"{"sampling":{}}"#, "z"));
+        let (table, _) = directory.poll(Time::ZERO).unwrap();
+        let own = &table.catalogs[r#"{"sampling":{}}"#];
+        assert!(
+            own.tool("a__z").is_some() && own.tool("a__x").is_none() && own.tool("b__y").is_some()
+        );
+        assert_eq!(own.unlisted, [1]);
+        assert!(table.base.tool("a__x").is_some());
+    }
+
+    #[test]
+    fn failure_keeps_the_last_list_and_counts_the_next_start() {
+        let mut directory = Directory::new(&config(vec![server("a")]));
+        directory.report(Wall(0), listed(0, "{}", "x"));
+        directory.report(Wall(5), Report::Ready { server: 0 });
+        directory.report(
+            Wall(6),
+            Report::Failed {
+                server: 0,
+                cause: "exit status: 1".into(),
+            },
+        );
+        directory.report(Wall(6), Report::Starting { server: 0 });
+        let status = &directory.statuses()[0];
+        assert_eq!(
+            (status.state, status.restarts, status.last_connected),
+            (ServerState::Failed, 1, Some(Wall(5)))
+        );
+        assert!(
+            directory
+                .poll(Time::ZERO)
+                .unwrap()
+                .0
+                .base
+                .tool("a__x")
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn random_capabilities_cannot_grow_the_directory() {
+        let mut directory = Directory::new(&config(vec![server("a")]));
+        for n in 0..3 * CATALOGS_MAX {
+            directory.report(
+                Wall(0),
+                listed(0, &format!(r#"{{"experimental":{{"{n}":{{}}}}}}"#), "x"),
+            );
+        }
+        assert_eq!(directory.listings.len(), CATALOGS_MAX);
+    }
+}
