@@ -149,6 +149,20 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a configuration file. Past this it is refused.
 pub const CONFIG_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+// ── telemetry ────────────────────────────────────────────────────────────────────────────────────
+
+/// Lines waiting to be written to stderr and the access log. Past this lines are dropped, and counted.
+pub const LOG_LINES_MAX: usize = 1024;
+/// Bytes of one value in a log line. Past this it is cut and ends in `…`.
+pub const LOG_VALUE_BYTES_MAX: usize = 2048;
+/// Bytes that an environment value or header needs for being taken out of logs and `/status`. Shorter
+/// ones (`UTC`, `1`, `info`) are words of every day, and hiding them would only make lines unreadable.
+pub const REDACTED_BYTES_MIN: usize = 8;
+/// How long exit waits for the last lines to be taken by stderr. Past this they are lost.
+pub const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Tools, and likewise servers, that have metrics of their own. Past this they are counted as `other`.
+pub const METRIC_NAMES_MAX: usize = 1000;
+
 const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX as u64 <= CONTENT_LENGTH_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= PIPELINE_BYTES_MAX);
