@@ -33,6 +33,31 @@ pub struct ServerStatus {
     pub hidden: Vec<String>,
 }
 
+impl ServerStatus {
+    /// A server of which nothing is known yet: switched off, or about to be started.
+    pub fn new(server: Arc<Server>) -> ServerStatus {
+        let state = if server.enabled {
+            ServerState::Starting
+        } else {
+            ServerState::Disabled
+        };
+        ServerStatus {
+            server,
+            state,
+            last_connected: None,
+            last_error: None,
+            restarts: 0,
+            conversations: 0,
+            implementation: None,
+            tools: 0,
+            prompts: 0,
+            resources: 0,
+            templates: 0,
+            hidden: Vec::new(),
+        }
+    }
+}
+
 /// What a server's first conversation is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerState {
