@@ -18,6 +18,27 @@ pub struct ConnectionId {
     pub generation: u32,
 }
 
+/// One exchange of one worker: a client's request, until it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExchangeId {
+    /// Place in the worker's slab.
+    pub slot: u32,
+    /// Which tenant of that place.
+    pub generation: u32,
+}
+
+/// An exchange named across threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Home {
+    /// Whose it is: the worker that took the request in.
+    pub worker: WorkerId,
+    /// Which of that worker's.
+    pub exchange: ExchangeId,
+}
+
+/// A session's number: unique in the process, never reused and, unlike the session's id, no secret.
+pub type SessionKey = u64;
+
 /// A connection named across threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place {

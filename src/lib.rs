@@ -14,4 +14,5 @@ pub mod secret;
 pub mod session;
 pub mod telemetry;
 pub mod time;
+pub mod upstream;
 pub mod worker;

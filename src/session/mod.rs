@@ -7,7 +7,7 @@
 pub mod replay;
 pub mod store;
 
-use crate::id::Place;
+use crate::id::{Home, Place, SessionKey};
 use crate::mcp::capabilities::ClientCapabilities;
 use crate::mcp::revision::Revision;
 use crate::time::Time;
@@ -17,9 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 use store::SessionId;
-
-/// A session's number: unique in the process, never reused, unlike its id no secret.
-pub type SessionKey = u64;
 
 /// Level that stands for "the client never chose one": everything passes.
 const LEVEL_UNSET: u8 = u8::MAX;
@@ -48,7 +45,7 @@ struct Streams {
     last: u32,
     standing: Option<Standing>,
     /// Streams of exchanges in flight, and where the exchange lives.
-    exchanges: Vec<(u32, Place)>,
+    exchanges: Vec<(u32, Home)>,
     replay: Replay,
 }
 
@@ -70,11 +67,11 @@ pub enum Resumed {
         missed: Vec<(EventId, Arc<[u8]>)>,
         last: EventId,
     },
-    /// The stream of an exchange that is still in flight at that place.
+    /// The stream of an exchange that is still in flight there.
     Exchange {
         missed: Vec<(EventId, Arc<[u8]>)>,
         last: EventId,
-        place: Place,
+        home: Home,
     },
     /// A stream that has ended: this is the rest of it.
     Ended { missed: Vec<(EventId, Arc<[u8]>)> },
@@ -141,12 +138,12 @@ impl Session {
         self.level.store(level, Ordering::Relaxed);
     }
 
-    /// Begins the stream of an exchange that lives at `place`; gives the place of its priming event.
-    pub fn begin_stream(&self, place: Place) -> EventId {
+    /// Begins the stream of an exchange; gives the place of its priming event.
+    pub fn begin_stream(&self, home: Home) -> EventId {
         let mut streams = self.streams.lock();
         streams.last += 1;
         let stream = streams.last;
-        streams.exchanges.push((stream, place));
+        streams.exchanges.push((stream, home));
         EventId { stream, number: 0 }
     }
 
@@ -189,11 +186,11 @@ impl Session {
                 .iter()
                 .find(|(stream, _)| *stream == last.stream);
             return match exchange {
-                Some(&(_, place)) => (
+                Some(&(_, home)) => (
                     Resumed::Exchange {
                         missed,
                         last: end,
-                        place,
+                        home,
                     },
                     None,
                 ),
@@ -248,7 +245,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{ConnectionId, WorkerId};
+    use crate::id::{ConnectionId, ExchangeId, WorkerId};
 
     fn session() -> Arc<Session> {
         let store = store::Store::new([0; 32]);
@@ -267,6 +264,16 @@ mod tests {
         Place {
             worker: WorkerId(0),
             connection: ConnectionId {
+                slot,
+                generation: 1,
+            },
+        }
+    }
+
+    fn home(slot: u32) -> Home {
+        Home {
+            worker: WorkerId(0),
+            exchange: ExchangeId {
                 slot,
                 generation: 1,
             },
@@ -312,12 +319,12 @@ mod tests {
         let session = session();
         session.resume(place(1), None);
         session.post(&(*b"other").into());
-        let prime = session.begin_stream(place(9));
+        let prime = session.begin_stream(home(9));
         session.keep(EventId { number: 1, ..prime }, (*b"mine").into());
         let (
             Resumed::Exchange {
                 missed,
-                place: home,
+                home: found,
                 ..
             },
             None,
@@ -326,8 +333,8 @@ mod tests {
             panic!()
         };
         assert_eq!(
-            (missed.len(), &*missed[0].1, home),
-            (1, &b"mine"[..], place(9))
+            (missed.len(), &*missed[0].1, found),
+            (1, &b"mine"[..], home(9))
         );
         session.end_stream(prime.stream);
         assert!(matches!(

@@ -1,0 +1,547 @@
+//! One conversation with a server: a child, or a session with an HTTP server, from `initialize` on.
+//!
+//! It belongs to one worker. It knows how far the handshake and the lists have come, who uses it, and what
+//! the server was asked to do for whom. It neither sends nor receives: the worker does, and tells it.
+
+use super::backoff::Backoff;
+use super::stderr::Stderr;
+use crate::config::limits::LIST_PAGES_MAX;
+use crate::config::{Server, Share, Transport};
+use crate::id::SessionKey;
+use crate::mcp::capabilities::ClientCapabilities;
+use crate::mcp::handshake::Introduced;
+use crate::mcp::listing::{Kind, Listing};
+use crate::time::Time;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Which conversation: two exchanges with the same key share it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// The server's place in the table.
+    pub server: usize,
+    /// What was declared to the server, see [`ClientCapabilities::text`].
+    pub capabilities: Arc<str>,
+    /// Whose it is alone; `None`: anyone's with these capabilities.
+    pub session: Option<SessionKey>,
+}
+
+impl Key {
+    /// The conversation with `server` that serves a client with these capabilities.
+    ///
+    /// A session has its own where the operator says so, where it has roots (a server keeps them, and must
+    /// not open one client's folders to another), and where it may be asked something by a child: what a
+    /// child asks does not say for whom.
+    pub fn of(
+        place: usize,
+        server: &Server,
+        capabilities: Option<&ClientCapabilities>,
+        session: Option<SessionKey>,
+    ) -> Key {
+        let Some(capabilities) = capabilities else {
+            return Key::base(place);
+        };
+        let child = matches!(server.transport, Transport::Stdio(_));
+        let alone = server.share == Share::PerSession
+            || capabilities.has_roots()
+            || (child && capabilities.may_be_asked());
+        Key {
+            server: place,
+            capabilities: capabilities.text().clone(),
+            session: session.filter(|_| alone),
+        }
+    }
+
+    /// The first conversation with a server: nothing declared, anyone's.
+    pub fn base(place: usize) -> Key {
+        Key {
+            server: place,
+            capabilities: "{}".into(),
+            session: None,
+        }
+    }
+
+    /// Whether this is a server's first conversation.
+    pub fn is_base(&self) -> bool {
+        self.session.is_none() && &*self.capabilities == "{}"
+    }
+
+    /// A number that spreads conversations over workers.
+    pub fn spread(&self) -> u64 {
+        let text = self.capabilities.bytes().fold(0u64, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(byte.into())
+        });
+        text.wrapping_add(self.server as u64)
+            .wrapping_add(self.session.unwrap_or(0))
+    }
+}
+
+/// How far a conversation has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Waiting for the answer to `initialize`, or before that for the child or the connection.
+    Opening { since: Time },
+    /// It may be used.
+    Open { since: Time },
+    /// It failed and is opened again then.
+    Waiting { until: Time, cause: Arc<str> },
+}
+
+/// Who uses a conversation, and what for.
+#[derive(Clone, Debug)]
+struct User {
+    session: SessionKey,
+    /// The least serious level it wants to hear of; `None`: it never chose.
+    level: Option<u8>,
+}
+
+/// After a session has left, how long what the server says of its own accord is given to nobody: it
+/// could still be meant for who has left.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// One conversation.
+#[derive(Debug)]
+pub struct Conversation {
+    /// Which one.
+    pub key: Key,
+    /// With whom.
+    pub server: Arc<Server>,
+    /// How far it has come.
+    pub state: State,
+    /// The last lines of the child's stderr.
+    pub stderr: Stderr,
+    /// Since when nobody uses it.
+    pub idle_since: Time,
+    /// What the server last said of itself.
+    pub introduced: Option<Introduced>,
+    backoff: Backoff,
+    users: Vec<User>,
+    strangers_until: Time,
+    subscriptions: BTreeMap<String, Vec<SessionKey>>,
+    lists: Lists,
+    level: Option<u8>,
+}
+
+/// Lists being fetched.
+#[derive(Debug, Default)]
+struct Lists {
+    listing: Option<Listing>,
+    todo: Vec<Kind>,
+    pages: usize,
+    /// Something changed while they were being fetched: fetch them once more.
+    again: bool,
+}
+
+impl Conversation {
+    /// One that is being opened.
+    pub fn new(now: Time, key: Key, server: Arc<Server>, seed: u64) -> Conversation {
+        Conversation {
+            key,
+            server,
+            state: State::Opening { since: now },
+            stderr: Stderr::default(),
+            idle_since: now,
+            introduced: None,
+            backoff: Backoff::new(seed),
+            users: Vec::new(),
+            strangers_until: Time::ZERO,
+            subscriptions: BTreeMap::new(),
+            lists: Lists::default(),
+            level: None,
+        }
+    }
+
+    /// Notes that it is being opened again.
+    pub fn reopen(&mut self, now: Time) {
+        self.state = State::Opening { since: now };
+        self.stderr = Stderr::default();
+    }
+
+    /// Notes the server's answer to `initialize`.
+    pub fn opened(&mut self, now: Time, introduced: Introduced) {
+        self.state = State::Open { since: now };
+        self.introduced = Some(introduced);
+        self.level = None;
+    }
+
+    /// Notes that it ended; gives the wait until it is opened again.
+    pub fn failed(&mut self, now: Time, cause: &str) -> Duration {
+        let up_since = match self.state {
+            State::Open { since } => Some(since),
+            _ => None,
+        };
+        let wait = self.backoff.fail(now, up_since);
+        self.state = State::Waiting {
+            until: now + wait,
+            cause: cause.into(),
+        };
+        self.lists = Lists::default();
+        wait
+    }
+
+    /// Whether requests may be sent.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open { .. })
+    }
+
+    /// Why a request cannot be sent and should not wait either; `None` if it should.
+    ///
+    /// A first start and the first new start after a failure are waited for: they mostly succeed.
+    pub fn unavailable(&self, now: Time) -> Option<String> {
+        match &self.state {
+            State::Open { .. } => None,
+            State::Opening { .. } if self.backoff.failures() <= 1 && self.introduced.is_some() => {
+                None
+            }
+            State::Opening { .. } if self.backoff.failures() == 0 && !self.key.is_base() => None,
+            State::Opening { since } => Some(format!(
+                "it was started {:.1} s ago and has not answered initialize yet{}",
+                now.since(*since).as_secs_f64(),
+                self.last_words()
+            )),
+            State::Waiting { .. } if self.backoff.failures() <= 1 && self.introduced.is_some() => {
+                None
+            }
+            State::Waiting { until, cause } => Some(format!(
+                "{cause}; next try in {:.1} s",
+                until.since(now).as_secs_f64()
+            )),
+        }
+    }
+
+    fn last_words(&self) -> String {
+        match self.backoff.failures() {
+            0 => String::new(),
+            1 => ", after 1 failure".into(),
+            n => format!(", after {n} failures in a row"),
+        }
+    }
+
+    // ── lists ────────────────────────────────────────────────────────────────────────────────────
+
+    /// Begins to fetch all lists that the server has, or notes that they must be fetched once more.
+    /// Whether to ask [`Conversation::next_list`] now.
+    pub fn relist(&mut self) -> bool {
+        let Some(introduced) = &self.introduced else {
+            return false;
+        };
+        if self.lists.listing.is_some() {
+            self.lists.again = true;
+            return false;
+        }
+        let offers = introduced.capabilities;
+        self.lists.todo = Kind::ALL
+            .into_iter()
+            .rev()
+            .filter(|kind| match kind {
+                Kind::Tools => offers.tools,
+                Kind::Prompts => offers.prompts,
+                Kind::Resources | Kind::Templates => offers.resources,
+            })
+            .collect();
+        self.lists.listing = Some(Listing::new(introduced.clone()));
+        self.lists.again = false;
+        self.lists.pages = 0;
+        true
+    }
+
+    /// The list to be fetched next; `None` when all are there.
+    pub fn next_list(&self) -> Option<Kind> {
+        self.lists.todo.last().copied()
+    }
+
+    /// The listing that is being filled.
+    pub fn listing(&mut self) -> Option<&mut Listing> {
+        self.lists.listing.as_mut()
+    }
+
+    /// Notes that a page was taken; whether the next page of the same list may be asked for.
+    pub fn paged(&mut self, more: bool) -> bool {
+        self.lists.pages += 1;
+        let goes_on = more && self.lists.pages < LIST_PAGES_MAX;
+        if !goes_on {
+            self.lists.todo.pop();
+            self.lists.pages = 0;
+        }
+        goes_on
+    }
+
+    /// The listing, once complete; and whether it has to be fetched once more.
+    pub fn listed(&mut self) -> Option<(Listing, bool)> {
+        if !self.lists.todo.is_empty() {
+            return None;
+        }
+        let listing = self.lists.listing.take()?;
+        Some((listing, std::mem::take(&mut self.lists.again)))
+    }
+
+    // ── users ────────────────────────────────────────────────────────────────────────────────────
+
+    /// Notes that a session uses it, and what it wants to hear of; whether it is new here.
+    pub fn join(&mut self, session: SessionKey, level: Option<u8>) -> bool {
+        if self.users.iter().any(|user| user.session == session) {
+            return false;
+        }
+        self.users.push(User { session, level });
+        true
+    }
+
+    /// Notes that a session has ended; gives the URIs that nobody is subscribed to any more.
+    pub fn leave(&mut self, now: Time, session: SessionKey) -> Vec<String> {
+        let before = self.users.len();
+        self.users.retain(|user| user.session != session);
+        if self.users.len() == before {
+            return Vec::new();
+        }
+        self.strangers_until = now + FAREWELL;
+        self.idle_since = now;
+        let mut orphans = Vec::new();
+        self.subscriptions.retain(|uri, sessions| {
+            sessions.retain(|subscriber| *subscriber != session);
+            if sessions.is_empty() {
+                orphans.push(uri.clone());
+            }
+            !sessions.is_empty()
+        });
+        orphans
+    }
+
+    /// Notes that nobody may be given what the server says of its own accord for a while: a client has
+    /// given up on an exchange that the server may still be busy with.
+    pub fn unsettle(&mut self, now: Time) {
+        self.strangers_until = now + FAREWELL;
+    }
+
+    /// The one session that anything the server says must be meant for; `None` if it could be another.
+    pub fn sole_user(&self, now: Time) -> Option<SessionKey> {
+        if self.key.session.is_some() {
+            return self.key.session;
+        }
+        match self.users[..] {
+            [User { session, .. }] if now >= self.strangers_until => Some(session),
+            _ => None,
+        }
+    }
+
+    /// Whether any session uses it.
+    pub fn has_users(&self) -> bool {
+        !self.users.is_empty()
+    }
+
+    /// Whether a session uses it.
+    pub fn has_user(&self, session: SessionKey) -> bool {
+        self.users.iter().any(|user| user.session == session)
+    }
+
+    /// Notes the level that a session chose.
+    pub fn choose_level(&mut self, session: SessionKey, level: u8) {
+        if let Some(user) = self.users.iter_mut().find(|user| user.session == session) {
+            user.level = Some(level);
+        }
+    }
+
+    /// The level to set at the server, if it differs from the one set last: the least serious that any
+    /// user wants.
+    pub fn level_to_set(&mut self) -> Option<u8> {
+        if !self
+            .introduced
+            .as_ref()
+            .is_some_and(|i| i.capabilities.logging)
+        {
+            return None;
+        }
+        let wanted = self.users.iter().filter_map(|user| user.level).min();
+        if wanted == self.level {
+            return None;
+        }
+        self.level = wanted;
+        wanted
+    }
+
+    // ── subscriptions ────────────────────────────────────────────────────────────────────────────
+
+    /// Notes that a session wants to hear of `uri`; whether the server must be asked for it.
+    pub fn subscribe(&mut self, session: SessionKey, uri: &str) -> bool {
+        let sessions = self.subscriptions.entry(uri.into()).or_default();
+        if !sessions.contains(&session) {
+            sessions.push(session);
+        }
+        sessions.len() == 1
+    }
+
+    /// Notes that it no longer does; whether the server must be told.
+    pub fn unsubscribe(&mut self, session: SessionKey, uri: &str) -> bool {
+        let Some(sessions) = self.subscriptions.get_mut(uri) else {
+            return false;
+        };
+        sessions.retain(|subscriber| *subscriber != session);
+        let last = sessions.is_empty();
+        if last {
+            self.subscriptions.remove(uri);
+        }
+        last
+    }
+
+    /// The sessions that want to hear of `uri`.
+    pub fn subscribers(&self, uri: &str) -> &[SessionKey] {
+        self.subscriptions.get(uri).map_or(&[], Vec::as_slice)
+    }
+
+    /// Everything that the server must be asked for again when it has forgotten.
+    pub fn subscribed(&self) -> impl Iterator<Item = &str> {
+        self.subscriptions.keys().map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Command, Filter};
+    use crate::jsonrpc::parse;
+    use crate::mcp::capabilities::ServerCapabilities;
+    use crate::mcp::revision::Revision;
+
+    fn server(share: Share) -> Arc<Server> {
+        let command = Command {
+            program: "x".into(),
+            args: vec![],
+            env: Default::default(),
+            cwd: None,
+        };
+        Arc::new(Server {
+            name: "x".into(),
+            enabled: true,
+            tags: vec![],
+            transport: Transport::Stdio(command),
+            tools: Filter::default(),
+            prompts: Filter::default(),
+            resources: Filter::default(),
+            rename: BTreeMap::new(),
+            timeout: Duration::from_secs(60),
+            connections: 64,
+            share,
+            required: false,
+        })
+    }
+
+    fn declared(json: &str) -> ClientCapabilities {
+        ClientCapabilities::parse(json.as_bytes(), parse::check(json.as_bytes()).unwrap()).unwrap()
+    }
+
+    fn open(key: Key) -> Conversation {
+        let mut conversation = Conversation::new(Time::ZERO, key, server(Share::Shared), 1);
+        conversation.opened(
+            Time::ZERO,
+            Introduced {
+                revision: Revision::LATEST,
+                capabilities: ServerCapabilities {
+                    prompts: false,
+                    ..ServerCapabilities::EVERYTHING
+                },
+                name: String::new(),
+                version: String::new(),
+                instructions: String::new(),
+            },
+        );
+        conversation
+    }
+
+    #[test]
+    fn who_may_be_asked_by_a_child_has_one_of_its_own() {
+        let check = |share, json: &str, alone: bool| {
+            let key = Key::of(3, &server(share), Some(&declared(json)), Some(7));
+            assert_eq!(key.session.is_some(), alone, "{share:?} {json}");
+        };
+        check(Share::Shared, "{}", false);
+        check(Share::Shared, r#"{"experimental":{"a":{}}}"#, false);
+        check(Share::Shared, r#"{"sampling":{}}"#, true);
+        check(Share::Shared, r#"{"roots":{}}"#, true);
+        check(Share::PerSession, "{}", true);
+        assert!(Key::of(3, &server(Share::PerSession), None, None).is_base());
+    }
+
+    #[test]
+    fn only_a_sole_user_is_given_what_is_addressed_to_nobody() {
+        let mut conversation = open(Key::base(0));
+        assert_eq!(conversation.sole_user(Time::ZERO), None);
+        conversation.join(1, None);
+        assert_eq!(conversation.sole_user(Time::ZERO), Some(1));
+        conversation.join(2, None);
+        assert_eq!(conversation.sole_user(Time::ZERO), None);
+        conversation.leave(Time::ZERO, 1);
+        assert_eq!(conversation.sole_user(Time::ZERO), None);
+        assert_eq!(conversation.sole_user(Time::ZERO + FAREWELL), Some(2));
+        conversation.unsettle(Time::ZERO + FAREWELL);
+        assert_eq!(conversation.sole_user(Time::ZERO + FAREWELL), None);
+    }
+
+    #[test]
+    fn subscription_lasts_until_its_last_subscriber_leaves() {
+        let mut conversation = open(Key::base(0));
+        conversation.join(1, None);
+        conversation.join(2, None);
+        assert!(
+            conversation.subscribe(1, "a")
+                && !conversation.subscribe(2, "a")
+                && conversation.subscribe(2, "b")
+        );
+        assert!(!conversation.unsubscribe(1, "a"));
+        assert_eq!(conversation.subscribers("a"), [2]);
+        assert_eq!(conversation.leave(Time::ZERO, 2), ["a", "b"]);
+        assert_eq!(conversation.subscribed().count(), 0);
+    }
+
+    #[test]
+    fn server_is_set_to_the_least_serious_level_that_anyone_wants() {
+        let mut conversation = open(Key::base(0));
+        conversation.join(1, None);
+        conversation.join(2, Some(3));
+        assert_eq!(conversation.level_to_set(), Some(3));
+        conversation.choose_level(1, 5);
+        assert_eq!(conversation.level_to_set(), None);
+        conversation.choose_level(1, 0);
+        assert_eq!(conversation.level_to_set(), Some(0));
+    }
+
+    #[test]
+    fn lists_are_fetched_in_order_and_once_more_if_they_changed_meanwhile() {
+        let mut conversation = open(Key::base(0));
+        assert!(conversation.relist());
+        assert_eq!(conversation.next_list(), Some(Kind::Tools));
+        assert!(conversation.paged(true) && !conversation.paged(false));
+        assert_eq!(conversation.next_list(), Some(Kind::Resources));
+        assert!(!conversation.relist());
+        assert!(conversation.listed().is_none());
+        conversation.paged(false);
+        conversation.paged(false);
+        assert!(conversation.listed().unwrap().1);
+        assert!(conversation.listed().is_none() && conversation.relist());
+    }
+
+    #[test]
+    fn call_waits_for_the_first_restart_and_is_refused_with_the_cause_after_that() {
+        let mut conversation = open(Key::base(0));
+        conversation.failed(Time::ZERO, "exit status: 1");
+        assert_eq!(conversation.unavailable(Time::ZERO), None);
+        conversation.reopen(Time::ZERO);
+        assert_eq!(conversation.unavailable(Time::ZERO), None);
+        conversation.failed(Time::ZERO, "exit status: 1");
+        let reason = conversation.unavailable(Time::ZERO).unwrap();
+        assert!(
+            reason.starts_with("exit status: 1; next try in "),
+            "{reason}"
+        );
+    }
+
+    #[test]
+    fn call_to_a_server_that_never_answered_is_refused_at_once() {
+        let conversation = Conversation::new(Time::ZERO, Key::base(0), server(Share::Shared), 1);
+        assert!(
+            conversation
+                .unavailable(Time::ZERO)
+                .unwrap()
+                .contains("not answered initialize")
+        );
+    }
+}
