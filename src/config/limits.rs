@@ -148,6 +148,18 @@ pub const INBOX_PARCELS_MAX: usize = 4096;
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a configuration file. Past this it is refused.
 pub const CONFIG_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Tables and lists inside each other in a configuration file. Past this it is refused.
+pub const CONFIG_DEPTH_MAX: usize = 32;
+/// Values in a YAML file, those that aliases repeat included. Past this it is refused.
+pub const CONFIG_NODES_MAX: usize = 200_000;
+/// Problems of a configuration that are shown. The others are counted.
+pub const CONFIG_PROBLEMS_SHOWN: usize = 100;
+/// Bytes of a file that a configuration takes a value from. Past this it is refused.
+pub const SECRET_FILE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of an API key. Past this the configuration is refused, since no request could carry it.
+pub const KEY_BYTES_MAX: usize = 4096;
+/// What may be set for one server as its connections. Past this the configuration is refused.
+pub const SERVER_CONNECTIONS_MAX: usize = 4096;
 
 // ── telemetry ────────────────────────────────────────────────────────────────────────────────────
 
@@ -165,6 +177,9 @@ pub const METRIC_NAMES_MAX: usize = 1000;
 
 const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX as u64 <= CONTENT_LENGTH_MAX);
+const _: () = assert!(KEY_BYTES_MAX < HEAD_BYTES_MAX);
+const _: () = assert!(POOL_CONNECTIONS <= SERVER_CONNECTIONS_MAX);
+const _: () = assert!(CHILDREN_MAX <= SERVER_CONNECTIONS_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= PIPELINE_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX <= LINE_BYTES_MAX);
 const _: () = assert!(SESSION_EXCHANGES_MAX <= EXCHANGES_MAX);

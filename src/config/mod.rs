@@ -2,8 +2,35 @@
 //!
 //! Everything here is lawful by construction: whoever holds a [`Config`] need not validate again.
 //! `file` and `env` say where the values come from, `resolve` how they become this.
+//!
+//! ```text
+//! text ─▶ syntax ─▶ node ─▶ file ─▶ draft ─┐
+//!                  command line ─▶ draft ──┼─▶ resolve ─▶ Config
+//!                   environment ─▶ draft ──┘
+//! ```
 
+pub mod draft;
+pub mod env;
+pub mod expand;
+pub mod file;
+pub mod fingerprint;
 pub mod limits;
+mod mask;
+#[cfg(test)]
+mod mutations;
+pub mod node;
+pub mod problem;
+mod reach;
+#[cfg(test)]
+mod readings;
+pub mod resolve;
+pub mod schema;
+mod server;
+pub mod source;
+pub mod surroundings;
+pub mod syntax;
+pub mod url;
+pub mod words;
 
 use crate::secret::Secret;
 use std::collections::BTreeMap;
