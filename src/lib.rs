@@ -1,6 +1,7 @@
 //! switchbox: every MCP server you have behind one endpoint.
 
 pub mod config;
+pub mod downstream;
 pub mod event;
 pub mod http;
 pub mod id;

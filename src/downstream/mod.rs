@@ -1,0 +1,8 @@
+//! The client's side: connections, and what is spoken on them.
+
+pub mod connection;
+pub mod fault;
+mod pace;
+
+pub use connection::{Closing, Connection, Received, Request};
+pub use fault::{Fault, StreamBacklog};
