@@ -172,6 +172,9 @@ pub const LOG_VALUE_BYTES_MAX: usize = 2048;
 pub const REDACTED_BYTES_MIN: usize = 8;
 /// How long exit waits for the last lines to be taken by stderr. Past this they are lost.
 pub const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Lines of one kind of warning or error that one thread writes in one second. Past this they are held
+/// back, and the next line of that kind says how many.
+pub const LOG_REPEATS_MAX: u32 = 10;
 /// Tools, and likewise servers, that have metrics of their own. Past this they are counted as `other`.
 pub const METRIC_NAMES_MAX: usize = 1000;
 

@@ -164,13 +164,12 @@ enum Health {
 
 impl Health {
     /// Unhealthy only when we ourselves cannot serve: while draining, or when every server that is
-    /// marked `required` has failed. One that is still starting has not failed yet.
+    /// marked `required` is down. One that is starting for the first time is not down yet.
     fn of(snapshot: &Snapshot) -> Health {
         let mut required = enabled(snapshot)
             .filter(|status| status.server.required)
             .peekable();
-        let without_required =
-            required.peek().is_some() && required.all(|status| status.state == ServerState::Failed);
+        let without_required = required.peek().is_some() && required.all(is_down);
         if snapshot.draining || without_required {
             Health::Unhealthy
         } else if enabled(snapshot).all(|status| status.state == ServerState::Ready) {
@@ -194,6 +193,15 @@ impl Health {
             Health::Healthy | Health::Degraded => 200,
             Health::Unhealthy => 503,
         }
+    }
+}
+
+/// Whether a server has failed and not answered since: a new try does not make it well.
+fn is_down(status: &ServerStatus) -> bool {
+    match status.state {
+        ServerState::Failed => true,
+        ServerState::Starting => status.last_error.is_some(),
+        ServerState::Ready | ServerState::Disabled => false,
     }
 }
 

@@ -142,6 +142,14 @@ fn health_and_readiness_follow_the_servers() {
 }
 
 #[test]
+fn new_try_does_not_make_a_server_well() {
+    let mut world = world(&[("a", Required, Starting)]);
+    assert_eq!(world.json("/health").0, 200);
+    world.statuses[0].last_error = Some("exit status: 1".into());
+    assert_eq!(world.json("/health").0, 503);
+}
+
+#[test]
 fn every_alias_gives_the_same_page() {
     let world = world(&[("a", Optional, Ready)]);
     for (path, alias) in [

@@ -32,7 +32,7 @@ impl Admission {
 
 /// Something counted for each name.
 pub(super) struct Named<C> {
-    places: HashMap<Box<str>, usize, BuildHasherDefault<Fnv>>,
+    places: HashMap<Box<str>, usize, BuildHasherDefault<Words>>,
     /// The first is [`OTHER`]'s.
     cells: Vec<C>,
 }
@@ -80,24 +80,32 @@ impl<C: Default> Named<C> {
     }
 }
 
-/// FNV-1a: short keys, few of them, and a number of entries that is bounded whoever chooses them.
-pub(super) struct Fnv(u64);
+/// A word at a time: short keys, few of them, and a number of entries that is bounded whoever chooses
+/// them, so that collisions made on purpose cost little.
+#[derive(Default)]
+pub(super) struct Words(u64);
 
-impl Default for Fnv {
-    fn default() -> Self {
-        Fnv(0xcbf2_9ce4_8422_2325)
+impl Words {
+    fn mix(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
 
-impl Hasher for Fnv {
+impl Hasher for Words {
     fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
+        let (words, rest) = bytes.as_chunks::<8>();
+        words
+            .iter()
+            .for_each(|word| self.mix(u64::from_le_bytes(*word)));
+        self.mix(
+            rest.iter()
+                .fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        );
     }
 
     fn finish(&self) -> u64 {
-        self.0
+        // The product's high bits are the well-mixed ones; the map looks at both ends.
+        self.0.rotate_left(26)
     }
 }
 

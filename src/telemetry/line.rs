@@ -17,15 +17,19 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// The line of `event`, its line feed included.
+/// The line of `event`, its line feed included; `held` lines of the same kind were left out before it.
 pub(super) fn of_event(
     format: LogFormat,
     wall: Wall,
     event: &Event,
+    held: u64,
     redactor: &Redactor,
 ) -> String {
     let mut line = Line::new(format, wall, event.level(), event.name());
     event.fields(&mut |name, field| line.field(name, field, redactor));
+    if held > 0 {
+        line.field("held", Field::Number(held), redactor);
+    }
     line.end()
 }
 
@@ -192,13 +196,13 @@ mod tests {
                 let mut names = Vec::new();
                 event.fields(&mut |name, _| names.push(name.to_string()));
 
-                let line = of_event(LogFormat::Text, Wall(0), &event, &redactor);
+                let line = of_event(LogFormat::Text, Wall(0), &event, 0, &redactor);
                 let body = line.strip_suffix('\n').unwrap();
                 assert!(!body.chars().any(escape::is_hidden), "{body}");
                 let keys: Vec<_> = parse_text(body).into_iter().map(|(key, _)| key).collect();
                 assert_eq!(keys, names, "{body}");
 
-                let line = of_event(LogFormat::Json, Wall(0), &event, &redactor);
+                let line = of_event(LogFormat::Json, Wall(0), &event, 0, &redactor);
                 let body = line.strip_suffix('\n').unwrap();
                 assert!(!body.chars().any(escape::is_hidden), "{body}");
                 let object: serde_json::Map<String, serde_json::Value> =
@@ -237,6 +241,7 @@ mod tests {
                 LogFormat::Text,
                 Wall(1_795_167_000_125),
                 &event,
+                0,
                 &Redactor::default()
             ),
             "2026-11-20T09:30:00.125Z INFO upstream ready server=time took=312ms name=\"mcp time\" version=1.2.0\n"
@@ -251,6 +256,7 @@ mod tests {
                 LogFormat::Json,
                 Wall(1_795_167_000_125),
                 &event,
+                0,
                 &Redactor::default()
             ),
             concat!(

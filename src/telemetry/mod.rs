@@ -25,6 +25,7 @@ mod line;
 mod log;
 mod metrics;
 pub mod redact;
+mod repeats;
 
 pub use counts::Gauges;
 
@@ -35,8 +36,9 @@ use crate::router::status::ServerStatus;
 use crate::time::Wall;
 use log::{Outbox, Target};
 use metrics::{Block, Registry, Seen};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use redact::Redactor;
+use repeats::{Repeats, Verdict};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -69,6 +71,8 @@ enum Requests {
 pub struct Recorder {
     shared: Arc<Shared>,
     block: Arc<Block>,
+    /// Looked at for warnings and errors only.
+    repeats: Mutex<Repeats>,
 }
 
 impl Telemetry {
@@ -100,6 +104,7 @@ impl Telemetry {
         Recorder {
             shared: self.0.clone(),
             block: self.0.registry.block(),
+            repeats: Mutex::default(),
         }
     }
 
@@ -165,19 +170,26 @@ impl Recorder {
         shared.registry.count(&self.block, event);
         let is_request = matches!(event, Event::ExchangeEnded(_) | Event::RequestAnswered(_));
         let is_access = is_request && shared.requests == Requests::Events;
-        if is_access || event.level() as u8 >= shared.level.load(Relaxed) {
-            let redactor = shared.redactor.read().clone();
-            shared.outbox.put(
-                Target::Log,
-                wall,
-                line::of_event(shared.format, wall, event, &redactor),
-            );
+        if is_access || self.logs(event.level()) {
+            self.log(wall, event);
         }
         if is_request && shared.requests == Requests::Lines {
             let redactor = shared.redactor.read().clone();
             if let Some(line) = access::line(wall, event, &redactor) {
                 shared.outbox.put(Target::Access, wall, line);
             }
+        }
+    }
+
+    fn log(&self, wall: Wall, event: &Event) {
+        let verdict = match event.level() {
+            Level::Debug | Level::Info => Verdict::Write { held: 0 },
+            Level::Warn | Level::Error => self.repeats.lock().judge(event.name(), wall),
+        };
+        if let Verdict::Write { held } = verdict {
+            let redactor = self.shared.redactor.read().clone();
+            let line = line::of_event(self.shared.format, wall, event, held, &redactor);
+            self.shared.outbox.put(Target::Log, wall, line);
         }
     }
 

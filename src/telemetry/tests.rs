@@ -378,6 +378,27 @@ fn new_configuration_brings_its_level_and_its_secrets() {
 }
 
 #[test]
+fn flood_of_warnings_is_counted_in_full_and_logged_in_part() {
+    let peer = "192.0.2.9".parse().unwrap();
+    let stderr = Shared::default();
+    let telemetry = Telemetry::start_with(&config(), Box::new(stderr.clone())).unwrap();
+    let recorder = telemetry.recorder();
+    for _ in 0..500 {
+        recorder.record(Wall(0), &Event::ConnectionRefused { peer });
+    }
+    recorder.record(Wall(1000), &Event::ConnectionRefused { peer });
+    let page = telemetry.metrics_page("1", Wall(0), Duration::ZERO, false, &[]);
+    telemetry.stop();
+    assert!(page.contains("_connections_refused_total 501\n"), "{page}");
+    assert_eq!(stderr.text().lines().count(), 11);
+    assert!(
+        stderr
+            .text()
+            .ends_with("WARN connection refused peer=192.0.2.9 held=490\n")
+    );
+}
+
+#[test]
 fn recording_goes_on_after_the_log_has_stopped() {
     let telemetry = Telemetry::start_with(&config(), Box::new(Shared::default())).unwrap();
     let recorder = telemetry.recorder();
