@@ -80,6 +80,8 @@ impl Outbox {
             .stack_size(128 * 1024)
             .spawn(move || {
                 writer.run(&waiting);
+                // In this order: once the end is known, a line put is a line counted as lost.
+                drop(waiting);
                 drop(running);
             })?;
         Ok(Outbox {
