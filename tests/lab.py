@@ -152,7 +152,7 @@ def switchbox():
 
 
 class Gateway:
-    """A switchbox that serves `config` on a port the kernel picked.
+    """A switchbox that serves `config`, or its demo server when that is `None`, on a port the kernel picked.
 
     `with Gateway(…) as gateway` waits until it listens. What is left of it and of its children afterwards is in
     `left_over`, its exit code in `exit_code`.
@@ -165,7 +165,9 @@ class Gateway:
         self.left_over, self.exit_code = [], None
 
     def __enter__(self):
-        command = [switchbox(), "serve", "--config", self.config, "--listen", f"127.0.0.1:{self.port}"]
+        command = [switchbox(), "serve", "--listen", f"127.0.0.1:{self.port}"]
+        if self.config:
+            command += ["--config", self.config]
         self.stack = contextlib.ExitStack()
         self.process = self.stack.enter_context(running([*command, *self.arguments], self.log))
         try:
