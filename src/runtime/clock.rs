@@ -49,16 +49,16 @@ impl Clock {
     }
 }
 
-/// A number nobody can guess, from the kernel.
+/// Bytes nobody can guess, from the kernel; up to 256 of them.
 ///
 /// # Errors
 /// Only a kernel without `getrandom(2)` (before Linux 3.17) or a filter that forbids it.
-pub fn seed() -> std::io::Result<u64> {
-    let mut bytes = [0; 8];
+pub fn random<const N: usize>() -> std::io::Result<[u8; N]> {
+    const { assert!(N <= 256, "longer requests may be cut short, getrandom(2)") };
+    let mut bytes = [0; N];
     let taken = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    // Requests of up to 256 bytes are never cut short, getrandom(2).
-    assert_eq!(taken, bytes.len(), "the kernel gave less randomness");
-    Ok(u64::from_ne_bytes(bytes))
+    assert_eq!(taken, N, "the kernel gave less randomness");
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn seeds_differ() {
-        assert_ne!(seed().unwrap(), seed().unwrap());
+    fn random_bytes_differ() {
+        assert_ne!(random::<16>().unwrap(), random::<16>().unwrap());
     }
 }

@@ -1,0 +1,46 @@
+//! What a worker's thread drives, and what it is connected to.
+
+use super::helpers::Lookup;
+use super::inbox::Inbox;
+use super::mail::{Front, Loads, Mail, Order};
+use crate::event::Event;
+use crate::id::{ConnectionId, WorkerId};
+use crate::time::Time;
+use crate::worker::effect::{Effect, Input, OpsAnswer, OpsRequest};
+use rustls::ClientConfig;
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What a loop drives: the worker, or in a test something that plays it.
+pub(super) trait Driven {
+    fn accept(&mut self, now: Time, peer: SocketAddr, front: Front) -> ConnectionId;
+    fn open_stdio(&mut self, now: Time) -> ConnectionId;
+    fn handle(&mut self, now: Time, input: Input<'_>);
+    fn poll(&mut self) -> Option<Effect>;
+    fn outgoing<'a>(&'a self, connection: ConnectionId, slices: &mut [IoSlice<'a>]) -> usize;
+    fn deadline(&self) -> Option<Time>;
+    fn is_drained(&self) -> bool;
+}
+
+/// Who is told what happens, and answers what the worker cannot.
+pub(super) trait Witness: Send {
+    fn record(&mut self, now: Time, event: &Event);
+    fn answer(&mut self, now: Time, request: &OpsRequest) -> OpsAnswer;
+}
+
+/// What a loop is connected to.
+pub(super) struct Links {
+    /// Which worker this is.
+    pub(super) own: WorkerId,
+    /// The inboxes of all workers, its own included.
+    pub(super) workers: Vec<Inbox<Mail>>,
+    /// The controller's inbox.
+    pub(super) controller: Inbox<Order>,
+    /// Where names are looked up.
+    pub(super) lookups: Option<crossbeam_channel::Sender<Lookup>>,
+    /// For `https`.
+    pub(super) tls: Option<Arc<ClientConfig>>,
+    /// How many clients each worker has.
+    pub(super) loads: Arc<Loads>,
+}
