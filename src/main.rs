@@ -1,3 +1,11 @@
 //! The command line of switchbox.
 
-fn main() {}
+use std::process::ExitCode;
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    switchbox::cli::run(std::env::args_os().skip(1).collect())
+}
