@@ -2,6 +2,7 @@
 
 use super::draft::{Draft, Setting};
 use super::env;
+use super::file::parse;
 use super::mutations::{around, read, told};
 use super::problem::Place;
 use super::resolve::{File, Resolved, resolve};
@@ -304,4 +305,58 @@ fn aliases_and_merge_keys_of_yaml_are_followed() {
     assert_eq!(told(&reading), "");
     assert_eq!(reading.servers[0].timeout, Duration::from_secs(5));
     assert_eq!(reading.servers[1].timeout, Duration::from_secs(6));
+}
+
+#[test]
+fn shipped_files_are_right() {
+    let surroundings = Given::variables(&[("HOME", "/home/me"), ("SEARCH_TOKEN", "t")]);
+    let check = |syntax, text, servers| {
+        let reading = parse(text, syntax, &surroundings);
+        assert_eq!(told(&reading), "");
+        assert_eq!(reading.servers.len(), servers);
+    };
+    check(Toml, include_str!("../../config/reference.toml"), 2);
+    check(Toml, include_str!("../../config/laptop.toml"), 4);
+    check(Json, include_str!("../../config/minimal.json"), 1);
+}
+
+#[test]
+fn reference_has_every_key() {
+    let text = include_str!("../../config/reference.toml");
+    let words: Vec<&str> = text
+        .split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '$'))
+        .collect();
+    for section in super::schema::SECTIONS {
+        for field in section.read {
+            assert!(
+                words.contains(&field.name),
+                "{} of {}",
+                field.name,
+                section.name
+            );
+        }
+    }
+}
+
+/// What the reference says to be the default is the default: where it sets a key to it, nothing
+/// changes.
+#[test]
+fn reference_states_the_defaults() {
+    let text = include_str!("../../config/reference.toml");
+    let with = |text: &str| resolved(text, &[], &[]).unwrap().config;
+    let (reference, default) = (with(text), with(""));
+    assert_eq!(reference.listen[0], default.listen[0]);
+    assert_eq!(reference.names, default.names);
+    assert_eq!(reference.wait_for_servers, default.wait_for_servers);
+    assert_eq!(reference.drain, default.drain);
+    assert_eq!(format!("{:?}", reference.log), format!("{:?}", default.log));
+    assert_eq!(reference.metrics.enabled, default.metrics.enabled);
+    let files = &reference.servers[0];
+    let bare = &with("[servers.files]\ncommand = 'x'").servers[0];
+    assert_eq!(files.timeout, bare.timeout);
+    assert_eq!(files.connections, bare.connections);
+    assert_eq!(
+        (files.share, files.required, files.enabled),
+        (bare.share, bare.required, bare.enabled)
+    );
 }
