@@ -48,9 +48,8 @@ pub(super) const TOOL: Tool = Tool {
 fn call(_: &Arguments) -> Result<Value, String> {
     let (name, state) = (uname(), sysinfo());
     let unit = u64::from(state.mem_unit.max(1));
-    let bytes = |amount: std::ffi::c_ulong| (amount as u64).saturating_mul(unit);
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let available = available(&meminfo).unwrap_or(bytes(state.freeram));
+    let available = available(&meminfo).unwrap_or(bytes(state.freeram, unit));
     // The kernel counts load in units of 2^-16, sysinfo(2).
     let load = state
         .loads
@@ -64,13 +63,18 @@ fn call(_: &Arguments) -> Result<Value, String> {
         "processors": std::thread::available_parallelism().map_or(1, usize::from),
         "processes": state.procs,
         "memory": {
-            "total_bytes": bytes(state.totalram),
+            "total_bytes": bytes(state.totalram, unit),
             "available_bytes": available,
-            "swap_total_bytes": bytes(state.totalswap),
-            "swap_free_bytes": bytes(state.freeswap),
+            "swap_total_bytes": bytes(state.totalswap, unit),
+            "swap_free_bytes": bytes(state.freeswap, unit),
         },
         "load": load,
     }))
+}
+
+/// The kernel's `long` is of another size on small machines.
+fn bytes(amount: impl TryInto<u64>, unit: u64) -> u64 {
+    amount.try_into().unwrap_or(u64::MAX).saturating_mul(unit)
 }
 
 /// `MemAvailable` of `/proc/meminfo`, in bytes: what could be had without swapping.
