@@ -8,6 +8,8 @@ use std::path::Path;
 
 #[path = "../fuzz/checks/body.rs"]
 mod body;
+#[path = "../fuzz/checks/config.rs"]
+mod config;
 #[path = "../fuzz/checks/connection.rs"]
 mod connection;
 #[path = "../fuzz/checks/head.rs"]
@@ -56,4 +58,9 @@ fn sse_holds() {
 #[test]
 fn connection_holds() {
     hold("connection", connection::check);
+}
+
+#[test]
+fn config_holds() {
+    hold("config", config::check);
 }
