@@ -3,7 +3,9 @@
 use super::flags::{self, Flags};
 use super::surroundings::{self, Real};
 use super::{Exit, Stop, Verb};
+use crate::config::draft::Made;
 use crate::config::limits::CONFIG_BYTES_MAX;
+use crate::config::problem::Place;
 use crate::config::resolve::{File, Note, Resolved, resolve};
 use crate::config::surroundings::Surroundings;
 use crate::config::syntax::Syntax;
@@ -48,9 +50,15 @@ pub fn run(arguments: &[OsString], around: &Real) -> Result<ExitCode, Stop> {
 
 /// Reads command line, file and environment into a configuration.
 pub fn prepare(verb: Verb, arguments: &[OsString], around: &Real) -> Result<Prepared, Stop> {
-    let flags = flags::read(verb, arguments)?;
-    let resolved = read(&flags, around)?;
-    let Resolved { mut config, notes } = resolved;
+    let mut flags = flags::read(verb, arguments)?;
+    if verb == Verb::Stdio {
+        // It listens nowhere, whatever the file says for when it is served.
+        flags.draft.allow_unauthenticated = Some(Made {
+            value: true,
+            place: Place::Flag("stdio"),
+        });
+    }
+    let Resolved { mut config, notes } = read(&flags, around)?;
     let occasion = match config.origin {
         Some(_) => Occasion::Configured,
         None => {
@@ -72,7 +80,16 @@ pub(super) fn read(flags: &Flags, around: &Real) -> Result<Resolved, Stop> {
         false => env::Reading::Always,
     };
     // The environment wins here, too.
-    let path = env::config_file(around)
+    let named = env::config_file(around);
+    let mut notes = Vec::new();
+    if let (Some((variable, _)), Some(_)) = (&named, &flags.config) {
+        notes.push(Note::Overridden {
+            setting: "the file",
+            by: (*variable).into(),
+            over: Place::Flag("--config"),
+        });
+    }
+    let path = named
         .map(|(_, path)| PathBuf::from(path))
         .or(flags.config.clone());
     let file = path.as_deref().map(file).transpose()?;
@@ -80,14 +97,16 @@ pub(super) fn read(flags: &Flags, around: &Real) -> Result<Resolved, Stop> {
         Some(path) => &Real::beside(path),
         None => around,
     };
-    resolve(file, &flags.draft, names, beside).map_err(|problems| {
+    let mut resolved = resolve(file, &flags.draft, names, beside).map_err(|problems| {
         let count = problems.list.len();
         let s = if count == 1 { "" } else { "s" };
         Stop {
             exit: Exit::Configuration,
             message: format!("{problems}\n\n{count} problem{s} in the configuration"),
         }
-    })
+    })?;
+    notes.append(&mut resolved.notes);
+    Ok(Resolved { notes, ..resolved })
 }
 
 /// Reads the text of a configuration file.

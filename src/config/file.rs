@@ -46,7 +46,7 @@ pub fn parse(text: &str, syntax: Syntax, around: &dyn Surroundings) -> Reading {
                     place: Place::Text(source.excerpt(fault.span)),
                     fault: Fault::Syntax(fault.message),
                     expected: fault.expected,
-                    hint: None,
+                    hint: Some(syntax.reminder().into()),
                 })
                 .collect();
             return Reading {
@@ -199,7 +199,7 @@ impl Reader<'_> {
                 key: setting.path().into(),
                 line: first,
             };
-            self.problem(entry.key_span, fault);
+            self.problem(entry.key_span, fault).expected = Some("one of the two".into());
             return;
         }
         let node = &entry.node;
@@ -234,7 +234,7 @@ impl Reader<'_> {
                 key: "auth.keys".into(),
                 line: at.line,
             };
-            self.problem(entry.key_span, fault);
+            self.problem(entry.key_span, fault).expected = Some("one of the two".into());
             return;
         }
         let Some(text) = self.elsewhere(name, entry) else {
@@ -254,17 +254,25 @@ impl Reader<'_> {
     /// The text that a key ending in `_env` or `_file` points at.
     pub(super) fn elsewhere(&mut self, name: &str, entry: &Entry) -> Option<String> {
         let (pointer, span) = self.text(entry)?;
-        let read = if name.ends_with("_env") {
-            match expand::variable(&pointer, self.around) {
-                Ok(None) => Err((format!("variable {pointer} is not set"), None)),
-                Ok(Some(value)) => Ok(value),
-                Err(reason) => Err(reason),
-            }
-        } else {
-            expand::file(&pointer, self.around)
+        let is_variable = name.ends_with("_env");
+        let read = match is_variable {
+            true => expand::variable(&pointer, self.around).transpose(),
+            false => Some(expand::file(&pointer, self.around)),
         };
-        read.map_err(|(reason, _)| self.problem(span, Fault::Placeholder(reason)))
-            .ok()
+        let hint = match is_variable {
+            true => "the key wants the name of a variable that is set, not the secret itself",
+            false => "the key wants the path of a file, not the secret itself",
+        };
+        // Who took the key for one of the secret itself must not find it in a log.
+        let fact = match (read, is_variable) {
+            (Some(Ok(text)), _) => return Some(text),
+            (_, true) if !pointer.chars().all(is_of_variable) => "there is no such variable".into(),
+            (_, false) if !pointer.contains(['/', '.']) => "there is no such file".into(),
+            (Some(Err((reason, _))), _) => reason,
+            (None, _) => format!("variable {pointer} is not set"),
+        };
+        self.problem(span, Fault::Placeholder(fact)).hint = Some(hint.into());
+        None
     }
 
     /// The entries of a table, every key of which the section knows.
@@ -288,7 +296,8 @@ impl Reader<'_> {
                     None => fields.push((name, entry)),
                 }
             } else if section.later.contains(&key) {
-                self.problem(entry.key_span, Fault::NotYet(key.into()));
+                let problem = self.problem(entry.key_span, Fault::NotYet(key.into()));
+                problem.hint = Some("take it out; it would have no effect".into());
             } else if section.passed_over.contains(&key) || is_extension(key, section) {
                 let place = Place::Text(self.source.excerpt(entry.key_span));
                 self.notes.push(Note::PassedOver {
@@ -459,6 +468,11 @@ impl Reader<'_> {
         }
         None
     }
+}
+
+/// A character of a variable's name as they are mostly written; secrets mostly have others, too.
+fn is_of_variable(c: char) -> bool {
+    c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'
 }
 
 /// Keys that hold anchors for the rest of a YAML file, as in compose files.

@@ -44,6 +44,11 @@ fn check(syntax: Syntax, text: &str, place: &str, parts: &[&str]) {
         told.contains(&format!(" {line} | ")),
         "the line is quoted:\n{told}"
     );
+    let problem = &reading.problems[0];
+    assert!(
+        problem.expected.is_some() || problem.hint.is_some(),
+        "what would be right is said:\n{told}"
+    );
     for part in parts {
         assert!(told.contains(part), "expected {part:?} in:\n{told}");
     }
@@ -432,9 +437,10 @@ fn message_is_what_a_person_reads() {
 f:2:1: unknown key \"comand\"
  2 | comand = \"mcp-server-git\"
    | ^^^^^^
-   = expected one of command, args, env, cwd, url, headers, auth, transport, enabled, disabled, tags, \
-tools, prompts, resources, include_tools, exclude_tools, rename, timeout, timeout_ms, connections, \
-share, required, name, id
+   = expected one of command, args, env, cwd, url, headers, auth, transport,
+     enabled, disabled, tags, tools, prompts, resources, include_tools,
+     exclude_tools, rename, timeout, timeout_ms, connections, share, required,
+     name, id
    = did you mean \"command\"?";
     assert_eq!(told(&reading), expected);
 }
@@ -447,6 +453,13 @@ fn secrets_are_not_told() {
         let all = format!("{}\n{reading:?}", told(&reading));
         assert!(!all.contains("hunter2"), "{all}");
     };
+    // A secret where the name of its place belongs.
+    check(Toml, "[auth]\nkeys_env = 'hunter2'");
+    check(Toml, "[auth]\nkeys_file = 'hunter2'");
+    check(
+        Toml,
+        "[servers.a]\nurl = 'http://a'\nauth = {token_env = 'hunter2'}",
+    );
     // A mistake beside a secret, in it, in its key, and one that ends the reading of the file.
     check(
         Json,

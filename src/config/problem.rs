@@ -6,6 +6,9 @@
 use super::source::Excerpt;
 use std::fmt;
 
+/// Columns that a message keeps to, the quoted line and file names apart.
+const COLUMNS: usize = 80;
+
 /// One thing that keeps a configuration from being used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -157,13 +160,32 @@ impl Problem {
             Place::Nowhere => write!(f, "{}", self.fault)?,
         }
         if let Some(expected) = &self.expected {
-            write!(f, "\n{margin}= expected {expected}")?;
+            write!(f, "\n{}", wrapped(&format!("expected {expected}"), &margin))?;
         }
         if let Some(hint) = &self.hint {
-            write!(f, "\n{margin}= {hint}")?;
+            write!(f, "\n{}", wrapped(hint, &margin))?;
         }
         Ok(())
     }
+}
+
+/// A remark under a place, broken between words so that it fits 80 columns.
+fn wrapped(text: &str, margin: &str) -> String {
+    let mut lines = format!("{margin}=");
+    let mut column = margin.len() + 1;
+    for word in text.split(' ') {
+        let width = word.chars().count() + 1;
+        if column + width > COLUMNS && column > margin.len() + 1 {
+            lines.push('\n');
+            lines.push_str(margin);
+            lines.push(' ');
+            column = margin.len() + 1;
+        }
+        lines.push(' ');
+        lines.push_str(word);
+        column += width;
+    }
+    lines
 }
 
 /// The place in a few words, as a note names it.

@@ -117,7 +117,7 @@ impl Reader<'_> {
     fn variable(&mut self, entry: &Entry) -> Option<String> {
         if entry.key.is_empty() || entry.key.contains(['=', '\0']) {
             let fault = Fault::Fact(format!("{:?} cannot be the name of a variable", entry.key));
-            self.problem(entry.key_span, fault);
+            self.problem(entry.key_span, fault).expected = Some("a name without '='".into());
             return None;
         }
         let value = match &entry.node.value {
@@ -192,10 +192,9 @@ impl Reader<'_> {
                 None
             };
             if let Some(fault) = fault {
-                self.problem(
-                    entry.key_span,
-                    Fault::Fact(format!("{:?} {fault}", entry.key)),
-                );
+                let fault = Fault::Fact(format!("{:?} {fault}", entry.key));
+                self.problem(entry.key_span, fault).expected =
+                    Some("a header field of its own name, such as Authorization".into());
                 headers = None;
                 continue;
             }

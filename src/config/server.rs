@@ -60,7 +60,8 @@ impl Reader<'_> {
         let Some(fields) = fields else { return };
         let server = self.server_of(name.as_deref().unwrap_or(""), at, &fields);
         if servers.servers.len() == SERVERS_MAX {
-            self.problem(at, Fault::Fact(format!("more than {SERVERS_MAX} servers")));
+            let fault = Fault::Fact(format!("more than {SERVERS_MAX} servers"));
+            self.problem(at, fault).expected = Some(format!("at most {SERVERS_MAX}"));
         }
         if let (Some(server), Some(_)) = (server, name) {
             servers.servers.push(server);
@@ -255,7 +256,7 @@ impl Reader<'_> {
             };
             if !is_empty {
                 let fault = Fault::Fact(format!("{key:?} has no meaning for {of}"));
-                self.problem(entry.key_span, fault);
+                self.problem(entry.key_span, fault).hint = Some("take it out".into());
             }
         }
     }

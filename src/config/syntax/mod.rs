@@ -39,6 +39,19 @@ impl Syntax {
         }
     }
 
+    /// What is most often forgotten in it.
+    pub(super) fn reminder(self) -> &'static str {
+        match self {
+            Syntax::Toml => {
+                "text stands in quotes, and a table's name in brackets on a line of its own"
+            }
+            Syntax::Yaml => {
+                "indent with spaces; text that begins with or holds special characters stands in quotes"
+            }
+            Syntax::Json => "keys and text stand in double quotes, with commas between values",
+        }
+    }
+
     /// Reads a text. A byte order mark at its beginning is passed over.
     pub(super) fn read(self, text: &str) -> Result<Node, Vec<SyntaxFault>> {
         if text.len() > CONFIG_BYTES_MAX {
