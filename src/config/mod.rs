@@ -25,6 +25,8 @@ mod reach;
 mod readings;
 pub mod resolve;
 pub mod schema;
+#[cfg(test)]
+mod secrecy;
 mod server;
 pub mod source;
 pub mod surroundings;
