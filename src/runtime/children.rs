@@ -36,6 +36,8 @@ pub(super) struct Children {
     orphans: Orphans,
     keeper: Option<Keeper>,
     running: Vec<Child>,
+    /// What was a child of this process before it was ours to start any: a script may have left it to us.
+    inherited: Vec<Pid>,
 }
 
 /// One child that has not been waited for yet.
@@ -77,6 +79,7 @@ impl Children {
             orphans,
             keeper: None,
             running: Vec::new(),
+            inherited: children_of_this_process(),
         }
     }
 
@@ -129,9 +132,8 @@ impl Children {
         let keeper = self.keeper.as_ref().map(|keeper| keeper.pid);
         let strays: Vec<_> = children_of_this_process()
             .into_iter()
-            .filter(|pid| {
-                Some(*pid) != keeper && !self.running.iter().any(|child| child.pid == *pid)
-            })
+            .filter(|pid| Some(*pid) != keeper && !self.inherited.contains(pid))
+            .filter(|pid| !self.running.iter().any(|child| child.pid == *pid))
             .collect();
         for pid in &strays {
             let _ = rustix::process::kill_process(*pid, Signal::KILL);
@@ -172,6 +174,11 @@ impl Children {
     /// Whether none runs.
     pub(super) fn is_empty(&self) -> bool {
         self.running.is_empty()
+    }
+
+    /// How many run.
+    pub(super) fn len(&self) -> usize {
+        self.running.len()
     }
 
     /// Waits for those that ended, without waiting: whose they were, and how they ended

@@ -3,9 +3,12 @@
 use super::helpers::Lookup;
 use super::inbox::Inbox;
 use super::mail::{Front, Loads, Mail, Order};
+use crate::config::Config;
 use crate::event::Event;
 use crate::id::{ConnectionId, WorkerId};
-use crate::time::Time;
+use crate::router::table::Table;
+use crate::session::store::Store;
+use crate::time::{Time, Wall};
 use crate::worker::effect::{Effect, Input, OpsAnswer, OpsRequest};
 use rustls::ClientConfig;
 use std::io::IoSlice;
@@ -13,7 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// What a loop drives: the worker, or in a test something that plays it.
-pub(super) trait Driven {
+pub(super) trait Driven: 'static {
     fn accept(&mut self, now: Time, peer: SocketAddr, front: Front) -> ConnectionId;
     fn open_stdio(&mut self, now: Time) -> ConnectionId;
     fn handle(&mut self, now: Time, input: Input<'_>);
@@ -21,6 +24,24 @@ pub(super) trait Driven {
     fn outgoing<'a>(&'a self, connection: ConnectionId, slices: &mut [IoSlice<'a>]) -> usize;
     fn deadline(&self) -> Option<Time>;
     fn is_drained(&self) -> bool;
+}
+
+/// What a worker begins with.
+pub(super) struct Seat {
+    /// Which worker it is.
+    pub(super) id: WorkerId,
+    /// How many there are.
+    pub(super) workers: usize,
+    /// What the operator decided.
+    pub(super) config: Arc<Config>,
+    /// The table that holds at first.
+    pub(super) table: Arc<Table>,
+    /// The sessions of all workers.
+    pub(super) sessions: Arc<Store>,
+    /// A number nobody can guess.
+    pub(super) seed: u64,
+    /// What the wall clock showed at `Time::ZERO`.
+    pub(super) wall_at_zero: Wall,
 }
 
 /// Who is told what happens, and answers what the worker cannot.

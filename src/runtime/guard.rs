@@ -98,6 +98,8 @@ fn keep(mut notes: impl Read) -> ExitCode {
         // A flag that nobody reads: the signal is taken and forgotten. The keeper ends with its parent.
         let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
     }
+    // It was started by way of /proc/self/exe, and would be called that in lists of processes.
+    let _ = rustix::thread::set_name(c"switchbox-guard");
     let mut groups = Groups::default();
     let mut buffer = [0; 512];
     loop {

@@ -80,15 +80,20 @@ impl Loads {
     ///
     /// Only the acceptor adds, so that nothing it has counted can be overtaken.
     pub(super) fn take_place(&self, most: usize) -> Option<WorkerId> {
-        let counts = || self.0.iter().map(|load| load.load(Ordering::Relaxed));
-        if counts().sum::<usize>() >= most {
+        if self.total() >= most {
             return None;
         }
-        let (least, _) = counts().enumerate().min_by_key(|(_, load)| *load)?;
+        let loads = self.0.iter().map(|load| load.load(Ordering::Relaxed));
+        let (least, _) = loads.enumerate().min_by_key(|(_, load)| *load)?;
         self.0[least].fetch_add(1, Ordering::Relaxed);
         Some(WorkerId(
             u8::try_from(least).expect("fewer workers than 256"),
         ))
+    }
+
+    /// How many there are in all.
+    pub(super) fn total(&self) -> usize {
+        self.0.iter().map(|load| load.load(Ordering::Relaxed)).sum()
     }
 
     /// A client of this worker is gone.
