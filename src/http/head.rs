@@ -175,10 +175,10 @@ pub(super) fn line_ends_before(whole: &[u8], name: &str) -> bool {
 
 /// The one value of a field, as text.
 pub(super) fn text<'a>(name: &'static str, value: &'a [u8]) -> Result<&'a str, HeadError> {
-    std::str::from_utf8(value)
-        .ok()
-        .filter(|text| text.is_ascii())
-        .ok_or(HeadError::NotAscii(name))
+    match value.is_ascii() {
+        true => std::str::from_utf8(value).map_err(|_| HeadError::NotAscii(name)),
+        false => Err(HeadError::NotAscii(name)),
+    }
 }
 
 /// Puts the one value of a field where it belongs, unless there is one already.

@@ -96,18 +96,30 @@ impl Accept {
     fn add(&mut self, value: &str) {
         self.stated = true;
         for range in value.split(',') {
-            let refused = range
-                .rsplit_once(";q=")
-                .is_some_and(|(_, weight)| weight.trim_matches(['0', '.', ' ']).is_empty());
+            let (name, refused) = match range.split_once(';') {
+                None => (range.trim_ascii(), false),
+                Some((name, parameters)) => (name.trim_ascii(), weighs_nothing(parameters)),
+            };
             if refused {
                 continue;
             }
-            let name = media_type(range);
             let is = |other: &str| name.eq_ignore_ascii_case(other);
             self.json |= is("application/json") || is("application/*") || name == "*/*";
             self.event_stream |= is("text/event-stream") || is("text/*") || name == "*/*";
         }
     }
+}
+
+/// Whether parameters of a media range say `q=0`, which means: anything but this. RFC 9110 §12.4.2.
+fn weighs_nothing(parameters: &str) -> bool {
+    let mut weights = parameters.split(';').filter_map(|parameter| {
+        let (name, weight) = parameter.split_once('=')?;
+        name.trim_ascii()
+            .eq_ignore_ascii_case("q")
+            .then(|| weight.trim_ascii())
+    });
+    weights
+        .any(|weight| weight.starts_with('0') && weight.bytes().all(|b| matches!(b, b'0' | b'.')))
 }
 
 /// The head of a request that was accepted.
@@ -267,14 +279,17 @@ impl Known {
             21 => 15..16,
             _ => return None,
         };
+        // Most candidates differ in their first letter: no call for those.
+        let first = name.as_bytes()[0] | 0x20;
         Self::NAMES[candidates]
             .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .find(|(known, _)| known.as_bytes()[0] == first && known.eq_ignore_ascii_case(name))
             .copied()
     }
 
     /// The known field that a server which takes `_` for `-` would see in this name.
     fn twin_of(name: &str) -> Option<&'static str> {
+        memchr(b'_', name.as_bytes())?;
         let same = |a: u8, b: u8| a.eq_ignore_ascii_case(&b) || (a == b'-' && b == b'_');
         let (known, _) = Self::NAMES.iter().find(|(known, _)| {
             known.len() == name.len() && known.bytes().zip(name.bytes()).all(|(a, b)| same(a, b))
@@ -337,7 +352,10 @@ fn read(input: &[u8]) -> Result<Option<(RequestHead<'_>, usize)>, HeadError> {
             return Err(HeadError::BareLineEnd);
         }
         let Some((name, known)) = Known::of(field.name) else {
-            continue;
+            match Known::twin_of(field.name) {
+                Some(name) => return Err(HeadError::Underscore(name)),
+                None => continue,
+            }
         };
         let value = field.value;
         match known {
@@ -363,14 +381,6 @@ fn read(input: &[u8]) -> Result<Option<(RequestHead<'_>, usize)>, HeadError> {
             Known::ProtocolVersion => once(&mut head.protocol_version, name, value)?,
             Known::WebSocketVersion => websocket_version = Some(text(name, value)?),
         }
-    }
-    let underscored = raw
-        .headers
-        .iter()
-        .filter(|field| field.name.as_bytes().contains(&b'_'))
-        .find_map(|field| Known::twin_of(field.name));
-    if let Some(name) = underscored {
-        return Err(HeadError::Underscore(name));
     }
     head.framing = framing(version, length, coding)?;
     head.host = host.map(Host::parse).transpose()?;

@@ -3,6 +3,8 @@
 //! Both are checked byte by byte here, once, so that nobody later has to wonder what a path or a host
 //! name may contain: no control characters, not even escaped ones, no user, no second host.
 
+use memchr::memchr;
+
 use super::head::HeadError;
 use super::request::Method;
 use crate::config::limits::TARGET_BYTES_MAX;
@@ -40,8 +42,8 @@ impl<'a> Target<'a> {
             true => (None, text),
             false => split_absolute(text).ok_or(HeadError::Target)?,
         };
-        let (path, query) = match local.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
+        let (path, query) = match memchr(b'?', local.as_bytes()) {
+            Some(mark) => (&local[..mark], Some(&local[mark + 1..])),
             None => (local, None),
         };
         Ok(Target {
@@ -109,7 +111,7 @@ impl<'a> Host<'a> {
         let bracketed = text.starts_with('[').then(|| text.find(']')).flatten();
         let end = match bracketed {
             Some(bracket) => bracket + 1,
-            None => text.find(':').unwrap_or(text.len()),
+            None => memchr(b':', text.as_bytes()).unwrap_or(text.len()),
         };
         let (name, port) = text.split_at(end);
         let lawful = match bracketed {

@@ -337,7 +337,8 @@ fn accept_is_read_by_name_and_wildcard() {
     check("text/event-stream;q=0.5", false, true);
     check("*/*", true, true);
     check("text/*, application/xml", false, true);
-    check("application/json;q=0, */*;q=0.0", false, false);
+    check("application/json;q=0, */*; Q=0.0", false, false);
+    check("*/*;q=0.1;a=b", true, true);
     check("application/json\r\nAccept: text/event-stream", true, true);
     check("Application/JSON ; charset=utf-8", true, false);
     assert!(!accepted(&with("A: b")).accept.stated);
