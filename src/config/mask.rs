@@ -50,6 +50,9 @@ const HARMLESS: &[&str] = &[
     "port",
 ];
 
+/// Characters of an anchor or tag that are looked at.
+const WORD_CHARS_MAX: usize = 256;
+
 /// The scalars of the tree that may be secrets, in the order of the file and without overlap.
 pub(super) fn hidden(root: &Node, text: &str) -> Vec<Span> {
     let mut spans = Vec::new();
@@ -78,14 +81,11 @@ enum Shown {
 /// The end of a comment that follows on the same line: in YAML, what follows a `#` in an unquoted
 /// password is one.
 fn past_comment(end: usize, text: &str) -> usize {
-    let line = text
-        .get(end..)
-        .and_then(|rest| rest.lines().next())
-        .unwrap_or("");
+    let rest = text.get(end..).unwrap_or("");
     // What is empty stands before its colon.
-    let rest = line.trim_start_matches([' ', '\t', ':']);
-    match rest.starts_with(['#', '/']) {
-        true => end + line.len(),
+    let after = rest.trim_start_matches([' ', '\t', ':']);
+    match after.starts_with(['#', '/']) {
+        true => end + rest.find('\n').unwrap_or(rest.len()),
         false => end,
     }
 }
@@ -94,12 +94,19 @@ fn past_comment(end: usize, text: &str) -> usize {
 /// with `&` or `!` is one.
 fn before_properties(mut start: usize, text: &str) -> usize {
     while let Some(before) = text.get(..start) {
-        let line = &before[before.rfind('\n').map_or(0, |at| at + 1)..];
-        let word = line.trim_end().rsplit([' ', '\t']).next().unwrap_or("");
-        if !word.starts_with(['&', '!']) {
+        let trimmed = before.trim_end_matches([' ', '\t']);
+        // A word longer than this is no word; and a file may be one long line.
+        let word: usize = trimmed
+            .chars()
+            .rev()
+            .take(WORD_CHARS_MAX)
+            .take_while(|c| !c.is_whitespace())
+            .map(char::len_utf8)
+            .sum();
+        if !trimmed[trimmed.len() - word..].starts_with(['&', '!']) {
             break;
         }
-        start -= line.len() - line.trim_end().len() + word.len();
+        start = trimmed.len() - word;
     }
     start
 }
@@ -118,9 +125,9 @@ impl Table {
     fn behind(self, key: &str) -> Option<Table> {
         match (self, key) {
             (Table::Root, "servers" | "mcpServers") => Some(Table::Servers),
-            (Table::Root, _) => ROOT.find(key).map(|_| Table::Other),
+            (Table::Root, _) => ROOT.knows(key).then_some(Table::Other),
             (Table::Servers, _) => Some(Table::Server),
-            (Table::Server, _) => SERVER.find(key).map(|_| Table::Other),
+            (Table::Server, _) => SERVER.knows(key).then_some(Table::Other),
             (Table::Other, _) => Some(Table::Other),
         }
     }

@@ -258,6 +258,13 @@ fn open_address_needs_a_key_or_consent() {
 }
 
 #[test]
+fn mistakes_are_in_the_order_of_the_file_whoever_finds_them() {
+    let told = resolved("listen = '0.0.0.0:1'\nnames = 'x'", &[], &[]).unwrap_err();
+    let (first, second) = (told.find("f:1:10: "), told.find("f:2:9: "));
+    assert!(first.is_some() && first < second, "{told}");
+}
+
+#[test]
 fn mistakes_of_all_sources_are_told_together() {
     let told = resolved(
         "names = 'x'",

@@ -168,6 +168,10 @@ pub fn resolve(
         problems.extend(exposed(&listen));
     }
     if !problems.is_empty() {
+        problems.sort_by_key(|problem| match &problem.place {
+            Place::Text(at) => (at.line, at.column),
+            Place::Flag(_) | Place::Variable(_) | Place::Nowhere => (usize::MAX, 0),
+        });
         let name = file.map_or("configuration".into(), |file| {
             file.path.display().to_string()
         });

@@ -282,6 +282,11 @@ impl Section {
             .map(|field| field.name)
     }
 
+    /// Whether the key is read or passed over.
+    pub fn knows(&self, key: &str) -> bool {
+        self.find(key).is_some() || self.passed_over.contains(&key)
+    }
+
     /// Every spelling that is read.
     pub fn spellings(&self) -> impl Iterator<Item = &'static str> {
         self.read

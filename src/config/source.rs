@@ -6,9 +6,12 @@
 use super::mask;
 use super::node::{Node, Span};
 use super::syntax::Syntax;
+use std::cell::Cell;
 
 /// Characters of a line that are quoted around the place in question.
 const QUOTE_CHARS_MAX: usize = 100;
+/// Bytes of a line that are looked at before and after the place; enough for that many characters.
+const QUOTE_BYTES_AROUND: usize = 8 * QUOTE_CHARS_MAX;
 
 /// A text with its line starts and the stretches that must not be shown.
 pub struct Source<'t> {
@@ -18,6 +21,8 @@ pub struct Source<'t> {
     /// Sorted, and without overlap. `None` before the text could be read: then lines are masked by
     /// their looks.
     hidden: Option<Vec<Span>>,
+    /// A place, and the characters of its line before it.
+    counted: Cell<(usize, usize)>,
 }
 
 /// A line of the file with one stretch of it marked.
@@ -45,6 +50,7 @@ impl<'t> Source<'t> {
             syntax,
             line_starts,
             hidden: None,
+            counted: Cell::new((0, 0)),
         }
     }
 
@@ -77,19 +83,23 @@ impl<'t> Source<'t> {
         let start = floor(self.text, span.start);
         let line = self.line(start);
         let line_start = self.line_starts[line - 1];
-        let rest = &self.text[line_start..];
-        let whole = rest.split(['\n']).next().unwrap_or("");
+        let next_line = self.line_starts.get(line).copied();
+        let whole = &self.text[line_start..next_line.unwrap_or(self.text.len())];
+        let whole = whole.strip_suffix('\n').unwrap_or(whole);
         let whole = whole.strip_suffix('\r').unwrap_or(whole);
         let line_end = line_start + whole.len();
+        // Of a file that is one long line only the surroundings are looked at, however often.
+        let from = floor(self.text, start.saturating_sub(QUOTE_BYTES_AROUND)).max(line_start);
+        let to = floor(self.text, start + QUOTE_BYTES_AROUND).min(line_end);
         let end = floor(self.text, span.end).clamp(start, line_end.max(start));
 
         let hidden: Vec<Span> = match &self.hidden {
             Some(hidden) => {
-                let all = Span {
-                    start: line_start,
-                    end: line_end,
+                let around = Span {
+                    start: from,
+                    end: to.max(from),
                 };
-                overlapping(hidden, all).collect()
+                overlapping(hidden, around).collect()
             }
             None => mask::by_looks(whole, self.syntax)
                 .into_iter()
@@ -103,12 +113,12 @@ impl<'t> Source<'t> {
         let mut quote: Vec<char> = Vec::new();
         let (mut caret, mut caret_end) = (None, None);
         let mut next_hidden = hidden.into_iter().peekable();
-        for (index, c) in whole.char_indices() {
-            let at = line_start + index;
+        for (index, c) in self.text[from..to.max(from)].char_indices() {
+            let at = from + index;
             while next_hidden.next_if(|s| s.end <= at).is_some() {}
             let masked = next_hidden
                 .peek()
-                .is_some_and(|s| s.start.max(line_start) < at && at < s.end);
+                .is_some_and(|s| s.start.max(from) < at && at < s.end);
             if at >= start {
                 caret.get_or_insert(quote.len() - if masked { 3 } else { 0 });
             }
@@ -118,7 +128,7 @@ impl<'t> Source<'t> {
             match next_hidden.peek() {
                 Some(s) if s.start <= at => {
                     // One `***` for the stretch, however long it is: not even its length is told.
-                    if at == s.start.max(line_start) {
+                    if at == s.start.max(from) {
                         quote.extend("***".chars());
                     }
                 }
@@ -132,11 +142,25 @@ impl<'t> Source<'t> {
             .unwrap_or(quote.len())
             .saturating_sub(caret)
             .max(1);
-        let column = self.text[line_start..start.clamp(line_start, line_end.max(line_start))]
-            .chars()
-            .count()
-            + 1;
+        let column = self.column(
+            line_start,
+            start.clamp(line_start, line_end.max(line_start)),
+        );
         clipped(line, column, &quote, caret, width)
+    }
+}
+
+impl Source<'_> {
+    /// The column of `offset`, in characters. Counts on from the last place asked for where it can:
+    /// a file may be one line with thousands of problems.
+    fn column(&self, line_start: usize, offset: usize) -> usize {
+        let (counted_to, count) = match self.counted.get() {
+            (to, count) if (line_start..=offset).contains(&to) => (to, count),
+            _ => (line_start, 0),
+        };
+        let count = count + self.text[counted_to..offset].chars().count();
+        self.counted.set((offset, count));
+        count + 1
     }
 }
 

@@ -34,7 +34,7 @@ impl Syntax {
         match extension.as_str() {
             "toml" => Some(Syntax::Toml),
             "yaml" | "yml" => Some(Syntax::Yaml),
-            "json" | "jsonc" | "json5" => Some(Syntax::Json),
+            "json" | "jsonc" => Some(Syntax::Json),
             _ => None,
         }
     }
