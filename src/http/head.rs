@@ -173,23 +173,48 @@ pub(super) fn line_ends_before(whole: &[u8], name: &str) -> bool {
     whole[..offset(whole, name.as_bytes())].ends_with(b"\r\n")
 }
 
-/// The one value of a field, as text.
-pub(super) fn text<'a>(name: &'static str, value: &'a [u8]) -> Result<&'a str, HeadError> {
-    match value.is_ascii() {
-        true => std::str::from_utf8(value).map_err(|_| HeadError::NotAscii(name)),
-        false => Err(HeadError::NotAscii(name)),
-    }
+/// Field values of one head as text, checked all at once where that is possible.
+pub(super) struct Texts<'a> {
+    head: &'a [u8],
+    /// The head itself as text, when all of it is ASCII: values are then cut out of it.
+    ascii: Option<&'a str>,
 }
 
-/// Puts the one value of a field where it belongs, unless there is one already.
-pub(super) fn once<'a>(
-    slot: &mut Option<&'a str>,
-    name: &'static str,
-    value: &'a [u8],
-) -> Result<(), HeadError> {
-    match slot.replace(text(name, value)?) {
-        None => Ok(()),
-        Some(_) => Err(HeadError::Repeated(name)),
+impl<'a> Texts<'a> {
+    pub(super) fn of(head: &'a [u8]) -> Self {
+        let ascii = head.is_ascii().then(|| std::str::from_utf8(head).ok());
+        Texts {
+            head,
+            ascii: ascii.flatten(),
+        }
+    }
+
+    /// The value of a field, which must be ASCII.
+    pub(super) fn text(&self, name: &'static str, value: &'a [u8]) -> Result<&'a str, HeadError> {
+        match self.ascii {
+            _ if value.is_empty() => Ok(""),
+            Some(head) => {
+                let start = offset(self.head, value);
+                Ok(&head[start..start + value.len()])
+            }
+            None if value.is_ascii() => {
+                std::str::from_utf8(value).map_err(|_| HeadError::NotAscii(name))
+            }
+            None => Err(HeadError::NotAscii(name)),
+        }
+    }
+
+    /// Puts the one value of a field where it belongs, unless there is one already.
+    pub(super) fn once(
+        &self,
+        slot: &mut Option<&'a str>,
+        name: &'static str,
+        value: &'a [u8],
+    ) -> Result<(), HeadError> {
+        match slot.replace(self.text(name, value)?) {
+            None => Ok(()),
+            Some(_) => Err(HeadError::Repeated(name)),
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 use memchr::{memchr, memchr2};
 
 use super::head::{
-    Fields, HeadEnd, HeadError, content_length, field_slots, line_ends_before, offset, once, text,
+    Fields, HeadEnd, HeadError, Texts, content_length, field_slots, line_ends_before, offset,
 };
 use super::target::{Host, Target};
 use super::{is_token_byte, media_type};
@@ -95,10 +95,10 @@ pub struct Accept {
 impl Accept {
     fn add(&mut self, value: &str) {
         self.stated = true;
-        for range in value.split(',') {
-            let (name, refused) = match range.split_once(';') {
-                None => (range.trim_ascii(), false),
-                Some((name, parameters)) => (name.trim_ascii(), weighs_nothing(parameters)),
+        for range in list(value) {
+            let (name, refused) = match memchr(b';', range.as_bytes()) {
+                None => (range, false),
+                Some(end) => (range[..end].trim_ascii(), weighs_nothing(&range[end..])),
             };
             if refused {
                 continue;
@@ -108,6 +108,20 @@ impl Accept {
             self.event_stream |= is("text/event-stream") || is("text/*") || name == "*/*";
         }
     }
+}
+
+/// Members of a list, without the white space around them. RFC 9110 §5.6.1.
+fn list(value: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(value);
+    std::iter::from_fn(move || {
+        let list = rest?;
+        let (member, after) = match memchr(b',', list.as_bytes()) {
+            Some(comma) => (&list[..comma], Some(&list[comma + 1..])),
+            None => (list, None),
+        };
+        rest = after;
+        Some(member.trim_ascii())
+    })
 }
 
 /// Whether parameters of a media range say `q=0`, which means: anything but this. RFC 9110 §12.4.2.
@@ -347,6 +361,7 @@ fn read(input: &[u8]) -> Result<Option<(RequestHead<'_>, usize)>, HeadError> {
     let mut connection = ConnectionOptions::default();
     let mut upgrade = None;
     let mut websocket_version = None;
+    let texts = Texts::of(&input[..used]);
     for field in raw.headers.iter() {
         if !line_ends_before(input, field.name) {
             return Err(HeadError::BareLineEnd);
@@ -359,27 +374,27 @@ fn read(input: &[u8]) -> Result<Option<(RequestHead<'_>, usize)>, HeadError> {
         };
         let value = field.value;
         match known {
-            Known::Host => once(&mut host, name, value)?,
-            Known::Accept => head.accept.add(text(name, value)?),
+            Known::Host => texts.once(&mut host, name, value)?,
+            Known::Accept => head.accept.add(texts.text(name, value)?),
             Known::Expect => expect(&mut head, value)?,
-            Known::Origin => once(&mut head.origin, name, value)?,
-            Known::Upgrade => upgrade = Some(text(name, value)?),
-            Known::ApiKey => once(&mut head.api_key, name, value)?,
-            Known::Connection => connection.add(text(name, value)?),
-            Known::ContentType => once(&mut head.content_type, name, value)?,
-            Known::Authorization => once(&mut head.authorization, name, value)?,
-            Known::LastEventId => once(&mut head.last_event_id, name, value)?,
+            Known::Origin => texts.once(&mut head.origin, name, value)?,
+            Known::Upgrade => upgrade = Some(texts.text(name, value)?),
+            Known::ApiKey => texts.once(&mut head.api_key, name, value)?,
+            Known::Connection => connection.add(texts.text(name, value)?),
+            Known::ContentType => texts.once(&mut head.content_type, name, value)?,
+            Known::Authorization => texts.once(&mut head.authorization, name, value)?,
+            Known::LastEventId => texts.once(&mut head.last_event_id, name, value)?,
             Known::ContentLength => {
-                once(&mut length, name, value)?;
+                texts.once(&mut length, name, value)?;
                 if !stands_plain(input, value) {
                     return Err(HeadError::ContentLength);
                 }
             }
-            Known::SessionId => once(&mut head.session_id, name, value)?,
-            Known::ForwardedFor => head.forwarded_for = Some(text(name, value)?),
-            Known::TransferEncoding => once(&mut coding, name, value)?,
-            Known::ProtocolVersion => once(&mut head.protocol_version, name, value)?,
-            Known::WebSocketVersion => websocket_version = Some(text(name, value)?),
+            Known::SessionId => texts.once(&mut head.session_id, name, value)?,
+            Known::ForwardedFor => head.forwarded_for = Some(texts.text(name, value)?),
+            Known::TransferEncoding => texts.once(&mut coding, name, value)?,
+            Known::ProtocolVersion => texts.once(&mut head.protocol_version, name, value)?,
+            Known::WebSocketVersion => websocket_version = Some(texts.text(name, value)?),
         }
     }
     head.framing = framing(version, length, coding)?;
@@ -436,6 +451,9 @@ fn cause(error: httparse::Error, input: &[u8]) -> HeadError {
 /// More white space is lawful, and has been read differently by different servers; of a
 /// `Content-Length` nobody sends it.
 fn stands_plain(input: &[u8], value: &[u8]) -> bool {
+    if value.is_empty() {
+        return false;
+    }
     let start = offset(input, value);
     let (before, after) = (&input[..start], &input[start + value.len()..]);
     (before.ends_with(b":") || before.ends_with(b": ")) && after.starts_with(b"\r\n")
@@ -489,7 +507,7 @@ pub(super) struct ConnectionOptions {
 
 impl ConnectionOptions {
     pub(super) fn add(&mut self, value: &str) {
-        for option in value.split(',').map(str::trim_ascii) {
+        for option in list(value) {
             self.close |= option.eq_ignore_ascii_case("close");
             self.keep_alive |= option.eq_ignore_ascii_case("keep-alive");
             self.upgrade |= option.eq_ignore_ascii_case("upgrade");

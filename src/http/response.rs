@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::head::{
-    Fields, HeadEnd, HeadError, content_length, field_slots, line_ends_before, once, text,
+    Fields, HeadEnd, HeadError, Texts, content_length, field_slots, line_ends_before,
 };
 use super::media_type;
 use super::request::{ConnectionOptions, Version};
@@ -140,6 +140,7 @@ fn read(input: &[u8]) -> Result<Option<(ResponseHead<'_>, usize)>, HeadError> {
     let mut coding = None;
     let mut content_type = None;
     let mut connection = ConnectionOptions::default();
+    let texts = Texts::of(&input[..used]);
     for field in raw.headers.iter() {
         if !line_ends_before(input, field.name) {
             return Err(HeadError::BareLineEnd);
@@ -147,22 +148,24 @@ fn read(input: &[u8]) -> Result<Option<(ResponseHead<'_>, usize)>, HeadError> {
         let (name, value) = (field.name, field.value);
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         match name.len() {
-            8 if is("location") => once(&mut head.location, "location", value)?,
-            10 if is("connection") => connection.add(text("connection", value)?),
+            8 if is("location") => texts.once(&mut head.location, "location", value)?,
+            10 if is("connection") => connection.add(texts.text("connection", value)?),
             10 if is("keep-alive") => {
-                head.keep_alive_timeout = keep_alive_timeout(text("keep-alive", value)?);
+                head.keep_alive_timeout = keep_alive_timeout(texts.text("keep-alive", value)?);
             }
             11 if is("retry-after") => {
-                let seconds = text("retry-after", value)?.parse().ok();
+                let seconds = texts.text("retry-after", value)?.parse().ok();
                 head.retry_after = seconds.map(|seconds: u32| Duration::from_secs(seconds.into()));
             }
-            12 if is("content-type") => once(&mut content_type, "content-type", value)?,
-            14 if is("content-length") => once(&mut length, "content-length", value)?,
-            14 if is("mcp-session-id") => once(&mut head.session_id, "mcp-session-id", value)?,
-            16 if is("www-authenticate") && head.www_authenticate.is_none() => {
-                head.www_authenticate = Some(text("www-authenticate", value)?);
+            12 if is("content-type") => texts.once(&mut content_type, "content-type", value)?,
+            14 if is("content-length") => texts.once(&mut length, "content-length", value)?,
+            14 if is("mcp-session-id") => {
+                texts.once(&mut head.session_id, "mcp-session-id", value)?
             }
-            17 if is("transfer-encoding") => once(&mut coding, "transfer-encoding", value)?,
+            16 if is("www-authenticate") && head.www_authenticate.is_none() => {
+                head.www_authenticate = Some(texts.text("www-authenticate", value)?);
+            }
+            17 if is("transfer-encoding") => texts.once(&mut coding, "transfer-encoding", value)?,
             _ => {}
         }
     }
