@@ -10,6 +10,7 @@ use crate::config::resolve::{File, Note, Resolved, resolve};
 use crate::config::surroundings::Surroundings;
 use crate::config::syntax::Syntax;
 use crate::config::{Config, env};
+use crate::runtime::{Face, ServeOptions};
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -36,12 +37,26 @@ pub enum Occasion {
     Demo,
 }
 
+impl Prepared {
+    /// What the runtime is given, to show to whom `face` says.
+    pub fn into_parts(self, face: Face) -> (Config, ServeOptions) {
+        let is_demo = self.occasion == Occasion::Demo && face == Face::Http;
+        let options = ServeOptions {
+            face,
+            announce: Box::new(move |addresses| {
+                if let (true, Some(address)) = (is_demo, addresses.first()) {
+                    eprint!("{}", announcement(*address));
+                }
+            }),
+            remarks: self.notes.iter().map(Note::to_string).collect(),
+        };
+        (self.config, options)
+    }
+}
+
 /// Runs the verb. Returns when serving has ended.
 pub fn run(arguments: &[OsString], around: &Real) -> Result<ExitCode, Stop> {
-    let prepared = prepare(Verb::Serve, arguments, around)?;
-    for note in &prepared.notes {
-        eprintln!("note: {note}");
-    }
+    let (_config, _options) = prepare(Verb::Serve, arguments, around)?.into_parts(Face::Http);
     Err(Stop {
         exit: Exit::Unavailable,
         message: "serving is not part of this build".into(),
@@ -164,6 +179,22 @@ mod tests {
         assert_eq!(prepared.occasion, Occasion::Demo);
         assert_eq!(prepared.config.servers[0].name, "demo");
         assert_eq!(prepared.config.listen[0].port(), 4000);
+    }
+
+    #[test]
+    fn notes_become_remarks() {
+        let prepared = prepare(Verb::Stdio, &[], &Real::new()).unwrap();
+        let note = Note::NotYet { what: "X".into() };
+        let prepared = Prepared {
+            notes: vec![note],
+            ..prepared
+        };
+        let (config, options) = prepared.into_parts(Face::Stdio);
+        assert_eq!(
+            options.remarks,
+            ["environment variable X is not supported by this version"]
+        );
+        assert_eq!(config.servers.len(), 1);
     }
 
     #[test]
