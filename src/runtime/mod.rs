@@ -30,4 +30,4 @@ mod socket;
 mod stdio;
 mod tls;
 
-pub use serve::{Face, ServeOptions};
+pub use serve::{Announce, Face, ServeOptions};

@@ -45,10 +45,13 @@ pub struct ServeOptions {
     pub face: Face,
     /// Called once, when the listeners are bound, with the addresses that they really have (none on the
     /// stdio face).
-    pub announce: Box<dyn FnOnce(&[SocketAddr])>,
+    pub announce: Announce,
     /// What the operator should know about the configuration; logged once.
     pub remarks: Vec<String>,
 }
+
+/// What is done with the addresses once they are known.
+pub type Announce = Box<dyn FnOnce(&[SocketAddr])>;
 
 /// Who is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
