@@ -115,7 +115,7 @@ pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Connections each worker keeps to one HTTP server, unless it is set for that server.
 pub const POOL_CONNECTIONS: usize = 256;
 /// Children of one stdio server, unless it is set for that server. Past this: a refusal.
-pub const CHILDREN_MAX: usize = 64;
+pub const CHILDREN_MAX: usize = 1024;
 /// First wait before a server that failed is tried again; it doubles, with full jitter.
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Longest such wait.

@@ -1,12 +1,181 @@
-//! What workers say to each other and to the controller.
+//! What workers say to each other.
+//!
+//! A parcel names what it is about by worker, place and generation; one that comes for something that is
+//! gone is dropped and counted.
+
+use crate::id::{ExchangeId, Home, Place, SessionKey, WorkerId};
+use crate::jsonrpc::parse::Span;
+use crate::mcp::method::Method;
+use crate::mcp::revision::Revision;
+use crate::refusal::Refusal;
+use crate::session::Session;
+use crate::session::replay::EventId;
+use crate::upstream::conversation::Key;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// A message from one worker to another.
 #[derive(Debug)]
-pub enum Parcel {}
+pub enum Parcel {
+    /// To a conversation's owner: send this, and answer its home.
+    Forward(Box<Forward>),
+    /// To a conversation's owner: open it, if it is not open, so that its lists become known.
+    Open(Box<Asker>),
+    /// Home: the server's answer.
+    Answered(Box<Answered>),
+    /// Home: there will be no answer of the server.
+    Failed(ExchangeId, Box<Refusal>),
+    /// Home: the server said this about the exchange before its answer.
+    Said(ExchangeId, Box<Said>),
+    /// To a conversation's owner: the client or the clock gave up on this exchange.
+    Abandoned(Box<Abandoned>),
+    /// To an HTTP conversation's owner: tell me when and how it is open.
+    Attach(Box<Asker>, WorkerId),
+    /// The answer to that, and to every later change.
+    Opened(Arc<Key>, Result<Arc<Opened>, Arc<str>>),
+    /// To an HTTP conversation's owner: the server has forgotten the session that was opened as this.
+    Forgotten(Arc<Key>, u32),
+    /// To an HTTP conversation's owner: the server said this outside any exchange's answer.
+    Noted(Arc<Key>, Vec<u8>),
+    /// To everyone: a client cancelled its request of that id.
+    Cancel(Arc<Session>, Box<[u8]>),
+    /// To who asked a client: its answer.
+    ClientAnswered(SessionKey, u64, Box<ClientAnswer>),
+    /// To who asked a client: the request could not be delivered.
+    AskFailed(u64, &'static str),
+    /// To where a standing stream is: show this event.
+    Show(Place, EventId, Arc<[u8]>),
+    /// To where a standing stream was: it has been replaced.
+    Replaced(Place),
+    /// Home: a client came back for this exchange's stream, there.
+    Resumed(Home, Place, EventId),
+    /// To where an exchange's stream was resumed: show these bytes, and end it after them or not.
+    Relayed(Place, Vec<u8>, Relay),
+    /// To everyone: this session has ended.
+    Ended(SessionKey),
+    /// To everyone: this session chose a level.
+    LevelChosen(SessionKey, u8),
+    /// To everyone: this session's roots changed.
+    RootsChanged(SessionKey),
+    /// To everyone: this session reports progress on a server's request, under our token.
+    ClientProgress(SessionKey, u64, Vec<u8>),
+}
+
+/// Whether a relayed stream goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relay {
+    /// More may come.
+    More,
+    /// That was the answer.
+    Last,
+}
+
+/// For whom a conversation is wanted.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// Which conversation.
+    pub key: Key,
+    /// Whose exchange it is, if it is any session's.
+    pub session: Option<Arc<Session>>,
+}
+
+/// A request on its way to a server.
+#[derive(Debug)]
+pub struct Forward {
+    /// For whom, and to which conversation.
+    pub asker: Asker,
+    /// Who waits for the answer.
+    pub home: Home,
+    /// What is asked.
+    pub outgoing: Outgoing,
+}
+
+/// A request as the server will see it, but for its id and progress token.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The method.
+    pub method: Method,
+    /// The params as they stand; empty if there are none.
+    pub params: Vec<u8>,
+    /// Where in `params` the progress token stands, if the client wants progress.
+    pub token: Option<Span>,
+    /// The resource that is subscribed to or no longer, for the two methods that do.
+    pub subscription: Option<String>,
+}
+
+/// A server's answer.
+#[derive(Debug)]
+pub struct Answered {
+    /// Which exchange it is for.
+    pub exchange: ExchangeId,
+    /// The message as it came.
+    pub text: Vec<u8>,
+    /// Where in it the id stands.
+    pub id: Span,
+    /// Whether it is an error of the server.
+    pub error: bool,
+}
+
+/// What a server said about an exchange before its answer.
+#[derive(Debug)]
+pub enum Said {
+    /// Progress; where in the message the token stands.
+    Progress(Vec<u8>, Span),
+    /// A log message of this level.
+    Log(Vec<u8>, u8),
+    /// Another notification.
+    Notification(Vec<u8>),
+    /// A request of the server under our id.
+    Request(Vec<u8>, u64),
+}
+
+/// An exchange that nobody waits for any more.
+#[derive(Debug)]
+pub struct Abandoned {
+    /// Where it was sent.
+    pub key: Key,
+    /// Which it was.
+    pub home: Home,
+    /// For the server's log.
+    pub reason: &'static str,
+}
+
+/// A session that is open at an HTTP server.
+#[derive(Debug)]
+pub struct Opened {
+    /// The server's id for it, if it gives any.
+    pub session_id: Option<String>,
+    /// The revision that is spoken.
+    pub revision: Revision,
+    /// How often the conversation has been opened.
+    pub epoch: u32,
+}
+
+/// A client's answer to a server's request.
+#[derive(Debug)]
+pub struct ClientAnswer {
+    /// The message as it came.
+    pub text: Vec<u8>,
+    /// Where in it the id stands.
+    pub id: Span,
+}
 
 impl Parcel {
-    /// Whether it must arrive even if the inbox is full: answers do, or their exchanges would hang.
+    /// Whether losing it would leave somebody waiting. Such a parcel is kept until there is room; the
+    /// others come back as bounced, or are dropped and counted.
     pub fn must_arrive(&self) -> bool {
-        match *self {}
+        !matches!(self, Parcel::Forward(_) | Parcel::Said(..) | Parcel::Noted(..) | Parcel::Show(..))
     }
 }
+
+/// What is told of a server that cannot be asked.
+pub(super) fn unavailable(server: &str, reason: &str) -> Refusal {
+    Refusal::Unavailable { server: server.into(), reason: reason.into() }
+}
+
+/// What is told of a server that took longer than it may.
+pub(super) fn timed_out(server: &str, after: Duration) -> Refusal {
+    Refusal::TimedOut { server: server.into(), after }
+}
+
+const _: () = assert!(size_of::<Parcel>() <= 48, "an inbox holds thousands");

@@ -1,0 +1,107 @@
+//! One client's request on its way through us, until it is answered.
+
+use crate::config::Server;
+use crate::id::{ConnectionId, Place};
+use crate::mcp::handshake::Hello;
+use crate::mcp::listing::Kind;
+use crate::mcp::method::Method;
+use crate::session::Session;
+use crate::session::replay::EventId;
+use crate::time::Time;
+use crate::upstream::conversation::Key;
+use crate::worker::parcel::Outgoing;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// An exchange in flight.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    /// Where the answer goes.
+    pub(super) sink: Sink,
+    /// Whose it is.
+    pub(super) session: Option<Arc<Session>>,
+    /// Who asked.
+    pub(super) principal: Option<Arc<str>>,
+    /// From where.
+    pub(super) peer: Option<IpAddr>,
+    /// The client's id, as it is written.
+    pub(super) id: Box<[u8]>,
+    /// The client's progress token, as it is written.
+    pub(super) token: Option<Box<[u8]>>,
+    /// What is asked.
+    pub(super) method: Method,
+    /// The tool, as clients know it.
+    pub(super) tool: Option<Arc<str>>,
+    /// What it waits for.
+    pub(super) awaits: Awaits,
+    /// When it began.
+    pub(super) began: Time,
+    /// When it was sent to the server.
+    pub(super) sent: Option<Time>,
+    /// When it is given up.
+    pub(super) deadline: Time,
+    /// When it is given up whatever progress is made.
+    pub(super) last_deadline: Time,
+}
+
+/// What an exchange waits for.
+#[derive(Debug)]
+pub(super) enum Awaits {
+    /// The answer of a server, asked by a conversation's owner.
+    Owner { server: Arc<Server>, key: Key },
+    /// Its turn: the conversation is being opened, or every connection is in use.
+    Turn { server: Arc<Server>, key: Arc<Key>, outgoing: Box<Outgoing>, resent: bool },
+    /// The answer of a server, on a connection of this worker.
+    Link { server: Arc<Server>, key: Arc<Key>, link: Option<ConnectionId>, pending: (u32, u32), resend: Option<Box<Outgoing>> },
+    /// Servers to list what they have.
+    Lists(Kind, Option<String>),
+    /// Servers to be there at all.
+    Servers(Hello),
+}
+
+impl Awaits {
+    /// The server that is involved, if one is.
+    pub(super) fn server(&self) -> Option<&Arc<Server>> {
+        match self {
+            Awaits::Owner { server, .. } | Awaits::Turn { server, .. } | Awaits::Link { server, .. } => Some(server),
+            Awaits::Lists(..) | Awaits::Servers(_) => None,
+        }
+    }
+}
+
+/// Where an exchange's answer goes.
+#[derive(Debug)]
+pub(super) enum Sink {
+    /// To this HTTP connection, as one JSON message, unless something must be said before.
+    Answer { connection: ConnectionId, may_stream: bool },
+    /// To this HTTP connection, as an event stream that has begun.
+    Stream { connection: ConnectionId, at: EventId },
+    /// To a connection of another worker, where the client resumed the stream.
+    Elsewhere { place: Place, at: EventId },
+    /// The connection is gone; events are kept for the client's return.
+    Lost { at: EventId },
+    /// The connection is gone and nothing can be resumed.
+    Gone,
+    /// To the stdio front.
+    Line { connection: ConnectionId },
+}
+
+impl Sink {
+    /// The client's connection on this worker, if it is there.
+    pub(super) fn connection(&self) -> Option<ConnectionId> {
+        match *self {
+            Sink::Answer { connection, .. } | Sink::Stream { connection, .. } | Sink::Line { connection } => {
+                Some(connection)
+            }
+            _ => None,
+        }
+    }
+
+    /// The last event of the stream, if it is one.
+    pub(super) fn stream(&mut self) -> Option<&mut EventId> {
+        match self {
+            Sink::Stream { at, .. } | Sink::Elsewhere { at, .. } | Sink::Lost { at } => Some(at),
+            _ => None,
+        }
+    }
+}
