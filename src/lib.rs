@@ -1,5 +1,6 @@
 //! switchbox: every MCP server you have behind one endpoint.
 
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod downstream;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 /// An error answer of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum Refusal {
     // The client's doing.
     /// The body is no JSON.

@@ -56,11 +56,8 @@ impl Prepared {
 
 /// Runs the verb. Returns when serving has ended.
 pub fn run(arguments: &[OsString], around: &Real) -> Result<ExitCode, Stop> {
-    let (_config, _options) = prepare(Verb::Serve, arguments, around)?.into_parts(Face::Http);
-    Err(Stop {
-        exit: Exit::Unavailable,
-        message: "serving is not part of this build".into(),
-    })
+    let (config, options) = prepare(Verb::Serve, arguments, around)?.into_parts(Face::Http);
+    Ok(crate::runtime::serve(config, options))
 }
 
 /// Reads command line, file and environment into a configuration.

@@ -2,16 +2,13 @@
 
 use super::serve::prepare;
 use super::surroundings::Real;
-use super::{Exit, Stop, Verb};
+use super::{Stop, Verb};
 use crate::runtime::Face;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Runs the verb. Returns when the client has closed stdin.
 pub fn run(arguments: &[OsString], around: &Real) -> Result<ExitCode, Stop> {
-    let (_config, _options) = prepare(Verb::Stdio, arguments, around)?.into_parts(Face::Stdio);
-    Err(Stop {
-        exit: Exit::Unavailable,
-        message: "serving is not part of this build".into(),
-    })
+    let (config, options) = prepare(Verb::Stdio, arguments, around)?.into_parts(Face::Stdio);
+    Ok(crate::runtime::serve(config, options))
 }

@@ -116,6 +116,10 @@ pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 pub const POOL_CONNECTIONS: usize = 256;
 /// Children of one stdio server, unless it is set for that server. Past this: a refusal.
 pub const CHILDREN_MAX: usize = 1024;
+/// Children of one stdio server that a session has for itself only because it can be asked something
+/// (sampling, elicitation, roots). Further such sessions share one, and what a server asks in it is refused
+/// unless it is clear for whom it is.
+pub const ASKED_CHILDREN_MAX: usize = 64;
 /// First wait before a server that failed is tried again; it doubles, with full jitter.
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Longest such wait.

@@ -2,6 +2,7 @@
 
 pub mod connection;
 pub mod fault;
+pub mod gate;
 mod pace;
 
 pub use connection::{Closing, Connection, Received, Request};

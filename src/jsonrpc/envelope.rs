@@ -21,6 +21,7 @@ pub struct Envelope<'a> {
 
 /// What a message is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum Kind<'a> {
     /// It wants an answer under this id.
     Request { method: Cow<'a, str>, id: Span },
@@ -34,6 +35,7 @@ pub enum Kind<'a> {
 
 /// Why a text is no message.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum EnvelopeError {
     /// It is no JSON: -32700.
     Parse(ParseError),
@@ -64,11 +66,10 @@ impl<'a> Envelope<'a> {
         let mut twice = None;
         for (key, value) in parse::members(text, whole) {
             match MEMBERS.iter().position(|name| key.is(name)) {
-                Some(index) => {
-                    if found[index].replace(value).is_some() {
-                        twice = Some("a member of the envelope stands there twice");
-                    }
+                Some(index) if found[index].replace(value).is_some() => {
+                    twice = Some("a member of the envelope stands there twice");
                 }
+                Some(_) => {}
                 None if MEMBERS.iter().any(|name| key.resembles(name)) => {
                     twice = Some("a member differs from one of the envelope only in case");
                 }

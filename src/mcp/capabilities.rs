@@ -1,5 +1,6 @@
 //! What a client, a server, or all servers together say they can do.
 
+use super::method::Method;
 use crate::jsonrpc::parse::{self, Span};
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClientCapabilities {
     text: Arc<str>,
-    asks: bool,
+    sampling: bool,
+    elicitation: bool,
     roots: bool,
 }
 
@@ -20,7 +22,8 @@ impl ClientCapabilities {
     pub fn none() -> ClientCapabilities {
         ClientCapabilities {
             text: "{}".into(),
-            asks: false,
+            sampling: false,
+            elicitation: false,
             roots: false,
         }
     }
@@ -30,15 +33,16 @@ impl ClientCapabilities {
         let mut declared: Map<String, Value> = serde_json::from_slice(span.of(text)).ok()?;
         declared.remove("tasks");
         let roots = declared.contains_key("roots");
-        let asks =
-            roots || declared.contains_key("sampling") || declared.contains_key("elicitation");
+        let sampling = declared.contains_key("sampling");
+        let elicitation = declared.contains_key("elicitation");
         if declared.is_empty() {
             return Some(ClientCapabilities::none());
         }
         let text = sorted(Value::Object(declared)).to_string();
         Some(ClientCapabilities {
             text: text.into(),
-            asks,
+            sampling,
+            elicitation,
             roots,
         })
     }
@@ -50,7 +54,17 @@ impl ClientCapabilities {
 
     /// Whether a server may ask this client anything: sampling, elicitation or roots.
     pub fn may_be_asked(&self) -> bool {
-        self.asks
+        self.sampling || self.elicitation || self.roots
+    }
+
+    /// Whether a server may send this request.
+    pub fn allows(&self, method: Method) -> bool {
+        match method {
+            Method::CreateMessage => self.sampling,
+            Method::Elicit => self.elicitation,
+            Method::RootsList => self.roots,
+            _ => false,
+        }
     }
 
     /// Whether the client has roots: state that a server keeps for it.

@@ -62,11 +62,11 @@ pub fn welcome(
 }
 
 /// The params of `initialize` that a server gets: what the client declared, in our name.
-pub fn introduction(capabilities: &ClientCapabilities) -> Vec<u8> {
+pub fn introduction(capabilities: &str) -> Vec<u8> {
     format!(
         r#"{{"protocolVersion":"{}","capabilities":{},"clientInfo":{{"name":"switchbox","version":"{}"}}}}"#,
         Revision::LATEST.name(),
-        capabilities.text(),
+        capabilities,
         env!("CARGO_PKG_VERSION")
     )
     .into_bytes()
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn introduction_reads_back_as_a_hello() {
-        let text = introduction(&ClientCapabilities::none());
+        let text = introduction("{}");
         let hello = Hello::parse(&text, Some(parse::check(&text).unwrap())).unwrap();
         assert_eq!(
             hello,

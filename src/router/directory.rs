@@ -21,6 +21,7 @@ const CATALOGS_MAX: usize = 64;
 
 /// What a worker tells the controller. `server` is the server's place in the table.
 #[derive(Debug)]
+#[allow(missing_docs)]
 pub enum Report {
     /// A server listed what it offers to clients with these capabilities.
     Listed {
@@ -38,6 +39,14 @@ pub enum Report {
     Conversations { server: usize, change: i64 },
 }
 
+/// What is new since the last table.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Changed {
+    Nothing,
+    Conditions,
+    Listings,
+}
+
 /// Everything that was reported.
 pub struct Directory {
     names: Names,
@@ -46,7 +55,8 @@ pub struct Directory {
     statuses: Vec<ServerStatus>,
     disabled: Vec<ServerStatus>,
     table: Arc<Table>,
-    changed: bool,
+    /// Whether a listing changed since the table was built, or only a condition.
+    changed: Changed,
     built_at: Option<Time>,
 }
 
@@ -73,6 +83,7 @@ impl Directory {
         let table = Table {
             names: config.names,
             servers: enabled.clone(),
+            reasons: vec![None; enabled.len()],
             base: Arc::new(base),
             catalogs: BTreeMap::new(),
         };
@@ -89,7 +100,7 @@ impl Directory {
             listings: BTreeMap::from([("{}".into(), vec![None; enabled.len()])]),
             servers: enabled,
             table: Arc::new(table),
-            changed: false,
+            changed: Changed::Nothing,
             built_at: None,
         }
     }
@@ -123,7 +134,7 @@ impl Directory {
                     .or_insert_with(|| vec![None; count]);
                 if row[server].as_ref() != Some(&listing) {
                     row[server] = Some(listing);
-                    self.changed = true;
+                    self.changed = Changed::Listings;
                 }
             }
             Report::Starting { server } => {
@@ -138,11 +149,13 @@ impl Directory {
                 let status = &mut self.statuses[server];
                 status.state = ServerState::Ready;
                 status.last_connected = Some(wall);
+                self.changed = self.changed.max(Changed::Conditions);
             }
             Report::Failed { server, cause } => {
                 let status = &mut self.statuses[server];
                 status.state = ServerState::Failed;
                 status.last_error = Some(cause);
+                self.changed = self.changed.max(Changed::Conditions);
             }
             Report::Conversations { server, change } => {
                 let open = &mut self.statuses[server].conversations;
@@ -153,7 +166,7 @@ impl Directory {
 
     /// When [`Directory::poll`] has something to give, if anything was reported.
     pub fn deadline(&self) -> Option<Time> {
-        self.changed.then(|| {
+        (self.changed > Changed::Nothing).then(|| {
             self.built_at
                 .map_or(Time::ZERO, |built| built + TABLE_INTERVAL)
         })
@@ -164,8 +177,20 @@ impl Directory {
         if self.deadline().is_none_or(|due| now < due) {
             return None;
         }
-        self.changed = false;
+        let changed = std::mem::replace(&mut self.changed, Changed::Nothing);
         self.built_at = Some(now);
+        let reasons = self.statuses.iter().map(reason).collect();
+        if changed == Changed::Conditions {
+            let table = &self.table;
+            self.table = Arc::new(Table {
+                names: self.names,
+                servers: self.servers.clone(),
+                reasons,
+                base: table.base.clone(),
+                catalogs: table.catalogs.clone(),
+            });
+            return Some((self.table.clone(), Vec::new()));
+        }
         let known = &self.listings["{}"];
         let base = Arc::new(Catalog::merge(self.names, &self.servers, known));
         let mut catalogs = BTreeMap::new();
@@ -198,6 +223,7 @@ impl Directory {
         self.table = Arc::new(Table {
             names: self.names,
             servers: self.servers.clone(),
+            reasons,
             base,
             catalogs,
         });
@@ -224,6 +250,16 @@ impl Directory {
             .cloned()
             .collect()
     }
+}
+
+/// Why a server cannot be asked, if it is known to have failed.
+fn reason(status: &ServerStatus) -> Option<Arc<str>> {
+    let failed = status.state == ServerState::Failed;
+    status
+        .last_error
+        .as_deref()
+        .filter(|_| failed)
+        .map(Arc::from)
 }
 
 #[cfg(test)]

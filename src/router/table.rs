@@ -14,6 +14,8 @@ pub struct Table {
     pub names: Names,
     /// The enabled servers, in configuration order. A server's place here is its number everywhere.
     pub servers: Vec<Arc<Server>>,
+    /// Why each cannot be asked, as far as the controller knows.
+    pub reasons: Vec<Option<Arc<str>>>,
     /// What clients see that declared nothing, and all others while nothing better is known.
     pub base: Arc<Catalog>,
     /// What clients see that declared something, by [`ClientCapabilities::text`].

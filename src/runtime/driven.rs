@@ -2,14 +2,12 @@
 
 use super::helpers::Lookup;
 use super::inbox::Inbox;
-use super::mail::{Front, Loads, Mail, Order};
-use crate::config::Config;
+use super::mail::{Loads, Mail, Order};
 use crate::event::Event;
 use crate::id::{ConnectionId, WorkerId};
-use crate::router::table::Table;
-use crate::session::store::Store;
-use crate::time::{Time, Wall};
+use crate::time::Time;
 use crate::worker::effect::{Effect, Input, OpsAnswer, OpsRequest};
+pub(super) use crate::worker::{Front, Seat, Worker};
 use rustls::ClientConfig;
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -26,22 +24,28 @@ pub(super) trait Driven: 'static {
     fn is_drained(&self) -> bool;
 }
 
-/// What a worker begins with.
-pub(super) struct Seat {
-    /// Which worker it is.
-    pub(super) id: WorkerId,
-    /// How many there are.
-    pub(super) workers: usize,
-    /// What the operator decided.
-    pub(super) config: Arc<Config>,
-    /// The table that holds at first.
-    pub(super) table: Arc<Table>,
-    /// The sessions of all workers.
-    pub(super) sessions: Arc<Store>,
-    /// A number nobody can guess.
-    pub(super) seed: u64,
-    /// What the wall clock showed at `Time::ZERO`.
-    pub(super) wall_at_zero: Wall,
+impl Driven for Worker {
+    fn accept(&mut self, now: Time, peer: SocketAddr, front: Front) -> ConnectionId {
+        Worker::accept(self, now, peer, front)
+    }
+    fn open_stdio(&mut self, now: Time) -> ConnectionId {
+        Worker::open_stdio(self, now)
+    }
+    fn handle(&mut self, now: Time, input: Input<'_>) {
+        Worker::handle(self, now, input);
+    }
+    fn poll(&mut self) -> Option<Effect> {
+        Worker::poll(self)
+    }
+    fn outgoing<'a>(&'a self, connection: ConnectionId, slices: &mut [IoSlice<'a>]) -> usize {
+        Worker::outgoing(self, connection, slices)
+    }
+    fn deadline(&self) -> Option<Time> {
+        Worker::deadline(self)
+    }
+    fn is_drained(&self) -> bool {
+        Worker::is_drained(self)
+    }
 }
 
 /// Who is told what happens, and answers what the worker cannot.

@@ -57,14 +57,7 @@ pub(super) enum Order {
     Lost(WorkerId),
 }
 
-/// Which listener a client came by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Front {
-    /// One for MCP and everything else.
-    Main,
-    /// The one that serves metrics and health only.
-    Metrics,
-}
+pub(super) use crate::worker::Front;
 
 /// How many clients each worker has, for whoever hands out the next one.
 #[derive(Debug)]

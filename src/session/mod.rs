@@ -34,8 +34,11 @@ pub struct Session {
     pub revision: Revision,
     /// What the client declared.
     pub capabilities: ClientCapabilities,
+    /// When it was opened.
+    pub opened_at: Time,
     level: AtomicU8,
     ended: AtomicBool,
+    reached_servers: AtomicBool,
     used_at: AtomicU64,
     streams: Mutex<Streams>,
 }
@@ -59,6 +62,7 @@ struct Standing {
 
 /// What a client gets that asks for a stream, with or without `Last-Event-ID`.
 #[derive(Debug)]
+#[allow(missing_docs)]
 pub enum Resumed {
     /// A new standing stream.
     Fresh(EventId),
@@ -92,8 +96,10 @@ impl Session {
             principal,
             revision,
             capabilities,
+            opened_at: now,
             level: AtomicU8::new(LEVEL_UNSET),
             ended: AtomicBool::new(false),
+            reached_servers: AtomicBool::new(false),
             used_at: AtomicU64::new(now.as_micros()),
             streams: Mutex::default(),
         }
@@ -107,6 +113,16 @@ impl Session {
     /// Whether it was closed; whoever still holds it lets go.
     pub fn is_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// Notes that servers may know of it, so that they must hear of its end.
+    pub fn reach_servers(&self) {
+        self.reached_servers.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether servers may know of it.
+    pub fn has_reached_servers(&self) -> bool {
+        self.reached_servers.load(Ordering::Relaxed)
     }
 
     fn end(&self) {
@@ -210,6 +226,11 @@ impl Session {
         (Resumed::Fresh(EventId { stream, number: 0 }), replaced)
     }
 
+    /// The events after `last` on its stream that are still kept.
+    pub fn missed(&self, last: EventId) -> Vec<(EventId, Arc<[u8]>)> {
+        self.streams.lock().replay.after(last).cloned().collect()
+    }
+
     /// Notes that the standing stream at `place` is gone; what comes meanwhile is kept for its return.
     pub fn lose_stream(&self, place: Place) {
         let mut streams = self.streams.lock();
@@ -233,12 +254,9 @@ impl Session {
         Some((id, place))
     }
 
-    /// Whether the client holds a standing stream open now.
-    pub fn has_stream(&self) -> bool {
-        self.streams
-            .lock()
-            .standing
-            .is_some_and(|s| s.place.is_some())
+    /// Where the client holds its standing stream open now.
+    pub fn stream_place(&self) -> Option<Place> {
+        self.streams.lock().standing.and_then(|s| s.place)
     }
 }
 
@@ -311,7 +329,7 @@ mod tests {
         };
         assert_eq!(replaced, Some(place(1)));
         session.lose_stream(place(1));
-        assert!(session.has_stream());
+        assert_eq!(session.stream_place(), Some(place(2)));
     }
 
     #[test]

@@ -79,6 +79,7 @@ impl Key {
 
 /// How far a conversation has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum State {
     /// Waiting for the answer to `initialize`, or before that for the child or the connection.
     Opening { since: Time },
@@ -86,14 +87,6 @@ pub enum State {
     Open { since: Time },
     /// It failed and is opened again then.
     Waiting { until: Time, cause: Arc<str> },
-}
-
-/// Who uses a conversation, and what for.
-#[derive(Clone, Debug)]
-struct User {
-    session: SessionKey,
-    /// The least serious level it wants to hear of; `None`: it never chose.
-    level: Option<u8>,
 }
 
 /// After a session has left, how long what the server says of its own accord is given to nobody: it
@@ -116,7 +109,8 @@ pub struct Conversation {
     /// What the server last said of itself.
     pub introduced: Option<Introduced>,
     backoff: Backoff,
-    users: Vec<User>,
+    /// Who uses it, and the least serious level each wants to hear of, if it chose one.
+    users: BTreeMap<SessionKey, Option<u8>>,
     strangers_until: Time,
     subscriptions: BTreeMap<String, Vec<SessionKey>>,
     lists: Lists,
@@ -144,7 +138,7 @@ impl Conversation {
             idle_since: now,
             introduced: None,
             backoff: Backoff::new(seed),
-            users: Vec::new(),
+            users: BTreeMap::new(),
             strangers_until: Time::ZERO,
             subscriptions: BTreeMap::new(),
             lists: Lists::default(),
@@ -280,18 +274,16 @@ impl Conversation {
 
     /// Notes that a session uses it, and what it wants to hear of; whether it is new here.
     pub fn join(&mut self, session: SessionKey, level: Option<u8>) -> bool {
-        if self.users.iter().any(|user| user.session == session) {
+        if self.users.contains_key(&session) {
             return false;
         }
-        self.users.push(User { session, level });
+        self.users.insert(session, level);
         true
     }
 
     /// Notes that a session has ended; gives the URIs that nobody is subscribed to any more.
     pub fn leave(&mut self, now: Time, session: SessionKey) -> Vec<String> {
-        let before = self.users.len();
-        self.users.retain(|user| user.session != session);
-        if self.users.len() == before {
+        if self.users.remove(&session).is_none() {
             return Vec::new();
         }
         self.strangers_until = now + FAREWELL;
@@ -318,8 +310,9 @@ impl Conversation {
         if self.key.session.is_some() {
             return self.key.session;
         }
-        match self.users[..] {
-            [User { session, .. }] if now >= self.strangers_until => Some(session),
+        let mut users = self.users.keys();
+        match (users.next(), users.next()) {
+            (Some(&session), None) if now >= self.strangers_until => Some(session),
             _ => None,
         }
     }
@@ -331,13 +324,13 @@ impl Conversation {
 
     /// Whether a session uses it.
     pub fn has_user(&self, session: SessionKey) -> bool {
-        self.users.iter().any(|user| user.session == session)
+        self.users.contains_key(&session)
     }
 
     /// Notes the level that a session chose.
     pub fn choose_level(&mut self, session: SessionKey, level: u8) {
-        if let Some(user) = self.users.iter_mut().find(|user| user.session == session) {
-            user.level = Some(level);
+        if let Some(chosen) = self.users.get_mut(&session) {
+            *chosen = Some(level);
         }
     }
 
@@ -351,7 +344,7 @@ impl Conversation {
         {
             return None;
         }
-        let wanted = self.users.iter().filter_map(|user| user.level).min();
+        let wanted = self.users.values().copied().flatten().min();
         if wanted == self.level {
             return None;
         }
@@ -381,6 +374,14 @@ impl Conversation {
             self.subscriptions.remove(uri);
         }
         last
+    }
+
+    /// How many resources a session wants to hear of.
+    pub fn subscriptions_of(&self, session: SessionKey) -> usize {
+        self.subscriptions
+            .values()
+            .filter(|s| s.contains(&session))
+            .count()
     }
 
     /// The sessions that want to hear of `uri`.

@@ -42,6 +42,8 @@ pub(super) struct Exchange {
     pub(super) deadline: Time,
     /// When it is given up whatever progress is made.
     pub(super) last_deadline: Time,
+    /// Whether the client takes nothing but an event stream.
+    pub(super) stream_only: bool,
 }
 
 /// What an exchange waits for.
@@ -50,21 +52,35 @@ pub(super) enum Awaits {
     /// The answer of a server, asked by a conversation's owner.
     Owner { server: Arc<Server>, key: Key },
     /// Its turn: the conversation is being opened, or every connection is in use.
-    Turn { server: Arc<Server>, key: Arc<Key>, outgoing: Box<Outgoing>, resent: bool },
+    Turn {
+        server: Arc<Server>,
+        key: Arc<Key>,
+        outgoing: Box<Outgoing>,
+        resent: bool,
+    },
     /// The answer of a server, on a connection of this worker.
-    Link { server: Arc<Server>, key: Arc<Key>, link: Option<ConnectionId>, pending: (u32, u32), resend: Option<Box<Outgoing>> },
+    Link {
+        server: Arc<Server>,
+        key: Arc<Key>,
+        pending: (u32, u32),
+        resend: Option<Box<Outgoing>>,
+    },
     /// Servers to list what they have.
     Lists(Kind, Option<String>),
     /// Servers to be there at all.
     Servers(Hello),
+    /// Nothing: it is being moved from one wait to the next.
+    Nothing,
 }
 
 impl Awaits {
     /// The server that is involved, if one is.
     pub(super) fn server(&self) -> Option<&Arc<Server>> {
         match self {
-            Awaits::Owner { server, .. } | Awaits::Turn { server, .. } | Awaits::Link { server, .. } => Some(server),
-            Awaits::Lists(..) | Awaits::Servers(_) => None,
+            Awaits::Owner { server, .. }
+            | Awaits::Turn { server, .. }
+            | Awaits::Link { server, .. } => Some(server),
+            Awaits::Lists(..) | Awaits::Servers(_) | Awaits::Nothing => None,
         }
     }
 }
@@ -73,9 +89,15 @@ impl Awaits {
 #[derive(Debug)]
 pub(super) enum Sink {
     /// To this HTTP connection, as one JSON message, unless something must be said before.
-    Answer { connection: ConnectionId, may_stream: bool },
+    Answer {
+        connection: ConnectionId,
+        may_stream: bool,
+    },
     /// To this HTTP connection, as an event stream that has begun.
-    Stream { connection: ConnectionId, at: EventId },
+    Stream {
+        connection: ConnectionId,
+        at: EventId,
+    },
     /// To a connection of another worker, where the client resumed the stream.
     Elsewhere { place: Place, at: EventId },
     /// The connection is gone; events are kept for the client's return.
@@ -90,9 +112,9 @@ impl Sink {
     /// The client's connection on this worker, if it is there.
     pub(super) fn connection(&self) -> Option<ConnectionId> {
         match *self {
-            Sink::Answer { connection, .. } | Sink::Stream { connection, .. } | Sink::Line { connection } => {
-                Some(connection)
-            }
+            Sink::Answer { connection, .. }
+            | Sink::Stream { connection, .. }
+            | Sink::Line { connection } => Some(connection),
             _ => None,
         }
     }

@@ -32,9 +32,11 @@ pub enum Parcel {
     /// To an HTTP conversation's owner: tell me when and how it is open.
     Attach(Box<Asker>, WorkerId),
     /// The answer to that, and to every later change.
-    Opened(Arc<Key>, Result<Arc<Opened>, Arc<str>>),
+    Opened(Arc<Key>, Standing),
     /// To an HTTP conversation's owner: the server has forgotten the session that was opened as this.
     Forgotten(Arc<Key>, u32),
+    /// To an HTTP conversation's owner: the server could not be connected to.
+    Unreachable(Arc<Key>, Arc<str>),
     /// To an HTTP conversation's owner: the server said this outside any exchange's answer.
     Noted(Arc<Key>, Vec<u8>),
     /// To everyone: a client cancelled its request of that id.
@@ -43,14 +45,14 @@ pub enum Parcel {
     ClientAnswered(SessionKey, u64, Box<ClientAnswer>),
     /// To who asked a client: the request could not be delivered.
     AskFailed(u64, &'static str),
-    /// To where a standing stream is: show this event.
-    Show(Place, EventId, Arc<[u8]>),
+    /// To where a session's standing stream is: show this event.
+    Show(Place, SessionKey, EventId, Arc<[u8]>),
     /// To where a standing stream was: it has been replaced.
     Replaced(Place),
     /// Home: a client came back for this exchange's stream, there.
-    Resumed(Home, Place, EventId),
-    /// To where an exchange's stream was resumed: show these bytes, and end it after them or not.
-    Relayed(Place, Vec<u8>, Relay),
+    Resumed(Home, Place, EventId, Arc<Session>),
+    /// To where an exchange's stream was resumed: show this.
+    Relayed(Box<Relayed>),
     /// To everyone: this session has ended.
     Ended(SessionKey),
     /// To everyone: this session chose a level.
@@ -59,6 +61,19 @@ pub enum Parcel {
     RootsChanged(SessionKey),
     /// To everyone: this session reports progress on a server's request, under our token.
     ClientProgress(SessionKey, u64, Vec<u8>),
+}
+
+/// More of an exchange's stream that is shown by another worker.
+#[derive(Debug)]
+pub struct Relayed {
+    /// Where it is shown.
+    pub place: Place,
+    /// The exchange that it must still belong to.
+    pub home: Home,
+    /// What to show.
+    pub bytes: Vec<u8>,
+    /// Whether more follows.
+    pub relay: Relay,
 }
 
 /// Whether a relayed stream goes on.
@@ -140,6 +155,17 @@ pub struct Abandoned {
     pub reason: &'static str,
 }
 
+/// How a conversation with an HTTP server stands, as its owner tells the other workers.
+#[derive(Clone, Debug)]
+pub enum Standing {
+    /// It may be used.
+    Open(Arc<Opened>),
+    /// It is being opened; wait.
+    Opening,
+    /// It cannot be used now, for this reason.
+    Down(Arc<str>),
+}
+
 /// A session that is open at an HTTP server.
 #[derive(Debug)]
 pub struct Opened {
@@ -164,18 +190,27 @@ impl Parcel {
     /// Whether losing it would leave somebody waiting. Such a parcel is kept until there is room; the
     /// others come back as bounced, or are dropped and counted.
     pub fn must_arrive(&self) -> bool {
-        !matches!(self, Parcel::Forward(_) | Parcel::Said(..) | Parcel::Noted(..) | Parcel::Show(..))
+        !matches!(
+            self,
+            Parcel::Forward(_) | Parcel::Said(..) | Parcel::Noted(..) | Parcel::Show(..)
+        )
     }
 }
 
 /// What is told of a server that cannot be asked.
 pub(super) fn unavailable(server: &str, reason: &str) -> Refusal {
-    Refusal::Unavailable { server: server.into(), reason: reason.into() }
+    Refusal::Unavailable {
+        server: server.into(),
+        reason: reason.into(),
+    }
 }
 
 /// What is told of a server that took longer than it may.
 pub(super) fn timed_out(server: &str, after: Duration) -> Refusal {
-    Refusal::TimedOut { server: server.into(), after }
+    Refusal::TimedOut {
+        server: server.into(),
+        after,
+    }
 }
 
 const _: () = assert!(size_of::<Parcel>() <= 48, "an inbox holds thousands");

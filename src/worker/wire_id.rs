@@ -16,7 +16,10 @@ pub(super) const GENERATIONS: u32 = 1 << GENERATION_BITS;
 /// So do their places.
 pub(super) const PLACES: usize = 1 << PLACE_BITS;
 
-const _: () = assert!(PLACE_BITS + GENERATION_BITS + WORKER_BITS <= 53, "ids survive JavaScript");
+const _: () = assert!(
+    PLACE_BITS + GENERATION_BITS + WORKER_BITS <= 53,
+    "ids survive JavaScript"
+);
 const _: () = assert!(crate::config::limits::WORKERS_MAX <= 1 << WORKER_BITS);
 
 /// The id of what lives there.

@@ -1,0 +1,427 @@
+//! Answering an exchange: in one piece, or on a stream once something has to be said before.
+
+use super::exchange::{Exchange, Sink};
+use super::parcel::{Parcel, Relay, Relayed, Said};
+use super::{Worker, exchange_ticket, wire_id};
+use crate::event::{Event, ExchangeEnded, Outcome};
+use crate::http::Piece;
+use crate::http::write::Field;
+use crate::id::{ConnectionId, ExchangeId, Home, Place};
+use crate::jsonrpc::parse::{self, Span};
+use crate::jsonrpc::write;
+use crate::mcp::method::Method;
+use crate::refusal::Refusal;
+use crate::session::Session;
+use crate::session::replay::EventId;
+use memchr::{memchr2, memmem};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// The field that announces a JSON answer.
+pub(super) const JSON: Field<'static> = ("content-type", b"application/json");
+/// The fields that announce an event stream, and keep proxies from holding it back.
+pub(super) const EVENT_STREAM: [Field<'static>; 3] = [
+    ("content-type", b"text/event-stream"),
+    ("cache-control", b"no-store"),
+    ("x-accel-buffering", b"no"),
+];
+/// How long a client waits before it comes back for a stream that broke, in milliseconds.
+const RETRY_MILLIS: u64 = 1000;
+
+/// The bytes of an event; without an id where nothing could be resumed.
+pub(super) fn event_bytes(at: Option<EventId>, message: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(message.len() + 48);
+    if let Some(at) = at {
+        bytes.extend_from_slice(b"id: ");
+        bytes.extend_from_slice(at.to_string().as_bytes());
+        bytes.push(b'\n');
+    }
+    bytes.extend_from_slice(b"event: message\ndata: ");
+    bytes.extend_from_slice(&one_line(message));
+    bytes.extend_from_slice(b"\n\n");
+    bytes
+}
+
+/// The bytes of the empty event that gives a client an id to come back with (SEP-1699).
+pub(super) fn prime(at: EventId) -> Vec<u8> {
+    format!("id: {at}\nretry: {RETRY_MILLIS}\ndata: \n\n").into_bytes()
+}
+
+/// A message without line ends, which in checked JSON stand between tokens only.
+pub(super) fn one_line(message: &[u8]) -> Cow<'_, [u8]> {
+    if memchr2(b'\n', b'\r', message).is_none() {
+        return Cow::Borrowed(message);
+    }
+    Cow::Owned(
+        message
+            .iter()
+            .map(|&b| if matches!(b, b'\n' | b'\r') { b' ' } else { b })
+            .collect(),
+    )
+}
+
+impl Worker {
+    // ── the answer ───────────────────────────────────────────────────────────────────────────────
+
+    /// Answers an exchange with what its server answered; only the id is another.
+    pub(super) fn answer(&mut self, id: ExchangeId, text: &[u8], place: Span, error: bool) {
+        let Some(exchange) = self.exchanges.remove(exchange_ticket(id)) else {
+            return self.event(Event::ParcelStale);
+        };
+        let outcome = match error {
+            true => Outcome::ServerError,
+            false if exchange.method == Method::ToolsCall && says_error(text) => Outcome::ToolError,
+            false => Outcome::Success,
+        };
+        let pieces = [
+            Piece::Bytes(&text[..place.start]),
+            Piece::Bytes(&exchange.id),
+            Piece::Bytes(&text[place.end..]),
+        ];
+        let status = self.give(id, &exchange, 200, None, &pieces);
+        self.close_exchange(exchange, outcome, status);
+    }
+
+    /// Answers an exchange in our own name.
+    pub(super) fn refuse(&mut self, id: ExchangeId, refusal: Refusal) {
+        let Some(exchange) = self.exchanges.remove(exchange_ticket(id)) else {
+            return self.event(Event::ParcelStale);
+        };
+        let mut text = Vec::new();
+        write::error(&mut text, &exchange.id, &refusal.to_json());
+        let status = self.give(
+            id,
+            &exchange,
+            refusal.status(),
+            refusal.retry_after(),
+            &[Piece::Bytes(&text)],
+        );
+        let outcome = match refusal {
+            Refusal::Cancelled => Outcome::Cancelled,
+            _ => Outcome::Refused,
+        };
+        self.close_exchange(exchange, outcome, status);
+    }
+
+    /// Sends an exchange's last message to wherever it goes; the HTTP status that it went with.
+    fn give(
+        &mut self,
+        id: ExchangeId,
+        exchange: &Exchange,
+        status: u16,
+        retry: Option<u32>,
+        pieces: &[Piece<'_>],
+    ) -> u16 {
+        let whole = || {
+            pieces
+                .iter()
+                .flat_map(|piece| piece.as_bytes())
+                .copied()
+                .collect::<Vec<u8>>()
+        };
+        match exchange.sink {
+            Sink::Answer { connection, .. } if exchange.stream_only && status == 200 => {
+                self.begin_event_stream(connection, &[]);
+                self.stream_bytes(connection, &event_bytes(None, &whole()));
+                self.end_event_stream(connection);
+                200
+            }
+            Sink::Answer { connection, .. } => {
+                let seconds = retry.map(|seconds| seconds.to_string());
+                match &seconds {
+                    None => self.respond(connection, status, &[JSON], pieces),
+                    Some(s) => self.respond(
+                        connection,
+                        status,
+                        &[JSON, ("retry-after", s.as_bytes())],
+                        pieces,
+                    ),
+                }
+                status
+            }
+            Sink::Line { connection } => {
+                self.say_line(connection, &whole());
+                0
+            }
+            Sink::Stream { at, .. } | Sink::Elsewhere { at, .. } | Sink::Lost { at } => {
+                let at = EventId {
+                    number: at.number + 1,
+                    ..at
+                };
+                let message: Arc<[u8]> = whole().into();
+                let named = exchange.session.is_some().then_some(at);
+                if let Some(session) = &exchange.session {
+                    session.keep(at, message.clone());
+                    session.end_stream(at.stream);
+                }
+                let bytes = event_bytes(named, &message);
+                match exchange.sink {
+                    Sink::Stream { connection, .. } => {
+                        self.stream_bytes(connection, &bytes);
+                        self.end_event_stream(connection);
+                    }
+                    Sink::Elsewhere { place, .. } => {
+                        let home = Home {
+                            worker: self.id,
+                            exchange: id,
+                        };
+                        self.relay(place, home, bytes, Relay::Last);
+                    }
+                    _ => {}
+                }
+                200
+            }
+            Sink::Gone => status,
+        }
+    }
+
+    fn close_exchange(&mut self, exchange: Exchange, outcome: Outcome, status: u16) {
+        let server = exchange.awaits.server().cloned();
+        self.event(Event::ExchangeEnded(Box::new(ExchangeEnded {
+            peer: exchange.peer,
+            principal: exchange.principal,
+            method: exchange.method,
+            tool: exchange.tool,
+            server,
+            outcome,
+            status,
+            took: self.now.since(exchange.began),
+            upstream: exchange.sent.map(|sent| self.now.since(sent)),
+        })));
+    }
+
+    // ── what is said before it ───────────────────────────────────────────────────────────────────
+
+    /// Tells a client what its server said about an exchange in flight.
+    pub(super) fn say(&mut self, id: ExchangeId, said: Said) {
+        let now = self.now;
+        let Some(exchange) = self.exchanges.get_mut(exchange_ticket(id)) else {
+            if let Said::Request(_, ask) = said {
+                self.ask_undelivered(ask, "the exchange that it belongs to has ended");
+            }
+            return self.event(Event::ParcelStale);
+        };
+        match said {
+            Said::Progress(text, place) => {
+                // Whoever makes progress is not stuck.
+                if let Some(server) = exchange.awaits.server() {
+                    exchange.deadline = (now + server.timeout).min(exchange.last_deadline);
+                }
+                let Some(token) = &exchange.token else { return };
+                let mut message = Vec::with_capacity(text.len() + token.len());
+                write::spliced(&mut message, &text, &[(place, token)]);
+                self.stream_message(id, &message);
+            }
+            Said::Log(text, level) => {
+                let wanted = exchange
+                    .session
+                    .as_ref()
+                    .and_then(|session| session.level())
+                    .unwrap_or(0);
+                if level >= wanted {
+                    self.stream_message(id, &text);
+                }
+            }
+            Said::Notification(text) => {
+                self.stream_message(id, &text);
+            }
+            Said::Request(text, ask) => {
+                if !self.stream_message(id, &text) {
+                    self.ask_undelivered(ask, "its client takes no event stream");
+                }
+            }
+        }
+    }
+
+    /// Puts a message on an exchange's stream, which it begins if need be; whether it could.
+    fn stream_message(&mut self, id: ExchangeId, message: &[u8]) -> bool {
+        if !self.ensure_stream(id) {
+            return false;
+        }
+        let Some(exchange) = self.exchanges.get_mut(exchange_ticket(id)) else {
+            return false;
+        };
+        if let Sink::Line { connection } = exchange.sink {
+            self.say_line(connection, message);
+            return true;
+        }
+        let session = exchange.session.clone();
+        let home = Home {
+            worker: self.id,
+            exchange: id,
+        };
+        let Some(at) = exchange.sink.stream() else {
+            return false;
+        };
+        at.number += 1;
+        let at = *at;
+        let bytes = event_bytes(session.is_some().then_some(at), message);
+        if let Some(session) = session {
+            session.keep(at, message.into());
+        }
+        match exchange.sink {
+            Sink::Stream { connection, .. } => self.stream_bytes(connection, &bytes),
+            Sink::Elsewhere { place, .. } => self.relay(place, home, bytes, Relay::More),
+            _ => {}
+        }
+        true
+    }
+
+    /// Sees to it that an exchange is answered on a stream; whether something can be said on it.
+    pub(super) fn ensure_stream(&mut self, id: ExchangeId) -> bool {
+        let home = Home {
+            worker: self.id,
+            exchange: id,
+        };
+        let Some(exchange) = self.exchanges.get_mut(exchange_ticket(id)) else {
+            return false;
+        };
+        let connection = match exchange.sink {
+            Sink::Answer {
+                connection,
+                may_stream: true,
+            } => connection,
+            Sink::Answer { .. } | Sink::Gone => return false,
+            _ => return true,
+        };
+        let session = exchange.session.clone();
+        let at = match &session {
+            Some(session) => session.begin_stream(home),
+            None => EventId {
+                stream: 0,
+                number: 0,
+            },
+        };
+        exchange.sink = Sink::Stream { connection, at };
+        self.begin_event_stream(connection, &[]);
+        if session.is_some_and(|session| session.revision.primes_streams()) {
+            self.stream_bytes(connection, &prime(at));
+        }
+        true
+    }
+
+    /// Writes a message to the stdio front.
+    pub(super) fn say_line(&mut self, connection: ConnectionId, message: &[u8]) {
+        let Some(front) = self.stdio(connection) else {
+            return;
+        };
+        front.outbox.push(&one_line(message));
+        front.outbox.push(b"\n");
+        self.flush(connection);
+    }
+
+    // ── resumed streams ──────────────────────────────────────────────────────────────────────────
+
+    /// The client came back for the stream of an exchange, at `place`; it has seen everything up to `last`.
+    pub(super) fn resumed(
+        &mut self,
+        id: ExchangeId,
+        place: Place,
+        last: EventId,
+        session: &Session,
+    ) {
+        let home = Home {
+            worker: self.id,
+            exchange: id,
+        };
+        // What was said while the client's request travelled here, the answer perhaps included.
+        for (at, message) in session.missed(last) {
+            let bytes = event_bytes(Some(at), &message);
+            self.relay(place, home, bytes, Relay::More);
+        }
+        let found = self.exchanges.get_mut(exchange_ticket(id));
+        let Some((exchange, at)) = found.and_then(|e| e.sink.stream().copied().map(|at| (e, at)))
+        else {
+            return self.relay(place, home, Vec::new(), Relay::Last);
+        };
+        let before = std::mem::replace(&mut exchange.sink, Sink::Elsewhere { place, at });
+        if let Sink::Stream { connection, .. } = before {
+            self.end_event_stream(connection);
+        }
+    }
+
+    fn relay(&mut self, place: Place, home: Home, bytes: Vec<u8>, relay: Relay) {
+        self.post(
+            place.worker,
+            Parcel::Relayed(Box::new(Relayed {
+                place,
+                home,
+                bytes,
+                relay,
+            })),
+        );
+    }
+
+    /// Shows more of an exchange's stream that lives elsewhere.
+    pub(super) fn relayed(&mut self, relayed: Relayed) {
+        let Relayed {
+            place,
+            home,
+            bytes,
+            relay,
+        } = relayed;
+        // The connection may serve another request by now, even another session's.
+        if self
+            .client(place.connection)
+            .is_none_or(|client| client.relaying != Some(home))
+        {
+            return self.event(Event::ParcelStale);
+        }
+        if !bytes.is_empty() {
+            self.stream_bytes(place.connection, &bytes);
+        }
+        if relay == Relay::Last {
+            self.end_event_stream(place.connection);
+        }
+    }
+
+    fn ask_undelivered(&mut self, ask: u64, why: &'static str) {
+        if let Some((worker, _)) = wire_id::unpack(ask) {
+            self.post(worker, Parcel::AskFailed(ask, why));
+        }
+    }
+}
+
+/// Whether a tool's result says `isError`. The word is looked for first: most results do not have it.
+fn says_error(text: &[u8]) -> bool {
+    memmem::find(text, b"\"isError\"").is_some()
+        && parse::check(text)
+            .ok()
+            .and_then(|whole| parse::member(text, whole, "result"))
+            .and_then(|result| parse::member(text, result, "isError"))
+            .is_some_and(|value| value.of(text) == b"true")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn event_is_one_line_of_data() {
+        let at = EventId {
+            stream: 3,
+            number: 7,
+        };
+        let bytes = event_bytes(Some(at), b"{\r\n \"a\": 1\n}");
+        assert_eq!(bytes, b"id: 3-7\nevent: message\ndata: {   \"a\": 1 }\n\n");
+    }
+
+    #[test]
+    fn only_the_results_own_member_makes_it_an_error() {
+        let check =
+            |text: &str, expected| assert_eq!(says_error(text.as_bytes()), expected, "{text}");
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"result":{"isError":true}}"#,
+            true,
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"result":{"isError":false}}"#,
+            false,
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"result":{"structuredContent":{"isError":true}}}"#,
+            false,
+        );
+        check(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, false);
+    }
+}

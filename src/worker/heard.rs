@@ -1,0 +1,293 @@
+//! What servers say beside answers: whom it is for, and whether that is certain.
+//!
+//! What belongs to an exchange goes to that exchange's client. What could be meant for more than one
+//! client goes to none.
+
+use super::Worker;
+use super::forward::Awaiter;
+use super::parcel::{Parcel, Said};
+use super::slots::Ticket;
+use super::wire_id;
+use crate::event::Event;
+use crate::id::{ConnectionId, Home, SessionKey};
+use crate::jsonrpc::envelope::{Envelope, Kind};
+use crate::jsonrpc::parse;
+use crate::jsonrpc::write;
+use crate::mcp::method::Method;
+use crate::mcp::params::{self, Params};
+use crate::session::Session;
+use crate::session::replay::EventId;
+use crate::upstream::conversation::Key;
+use std::sync::Arc;
+
+/// Whom something is for that a server said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Addressee {
+    /// Who waits for this exchange's answer.
+    Exchange(Home),
+    /// This session, outside any exchange.
+    Session(SessionKey),
+    /// It cannot be told.
+    Unclear,
+}
+
+impl Worker {
+    /// Takes in a request or notification of a server; `pending` is the request on whose stream it came,
+    /// if it came on one.
+    pub(super) fn heard(&mut self, key: &Key, envelope: &Envelope<'_>, pending: Option<Ticket>) {
+        match &envelope.kind {
+            Kind::Notification { method } => {
+                self.notified(key, Method::parse(method), envelope, pending)
+            }
+            Kind::Request { method, id } => {
+                let method = Method::parse(method);
+                let id = id.of(envelope.text);
+                if method == Method::Ping {
+                    let mut message = Vec::new();
+                    write::result(&mut message, id, b"{}");
+                    return self.tell_server(key, message);
+                }
+                let addressee = self.addressee(key, pending);
+                self.ask_client(key, addressee, method, id, envelope);
+            }
+            Kind::Result { .. } | Kind::Error { .. } => {}
+        }
+    }
+
+    fn notified(
+        &mut self,
+        key: &Key,
+        method: Method,
+        envelope: &Envelope<'_>,
+        pending: Option<Ticket>,
+    ) {
+        let text = envelope.text;
+        match method {
+            Method::ToolsChanged | Method::PromptsChanged | Method::ResourcesChanged => {
+                if self.owner(key) == self.id {
+                    self.relist(key);
+                } else {
+                    self.pass_to_owner(key, text);
+                }
+            }
+            Method::ResourceUpdated => {
+                if self.owner(key) == self.id {
+                    self.resource_updated(key, envelope);
+                } else {
+                    self.pass_to_owner(key, text);
+                }
+            }
+            Method::Progress => {
+                let Ok(params) = Params::parse(text, envelope.params) else {
+                    return;
+                };
+                let Some(place) = params.progress_token else {
+                    return;
+                };
+                // The token is the id that the request went out with, so it says which exchange is meant,
+                // provided that it went to this very server.
+                let token = parse::integer(text, place).and_then(wire_id::unpack);
+                let home =
+                    token
+                        .filter(|(worker, _)| *worker == self.id)
+                        .and_then(|(_, ticket)| {
+                            let pending = self
+                                .pendings
+                                .get(ticket)
+                                .filter(|pending| pending.key == *key)?;
+                            if let Awaiter::Client(home) = pending.awaiter {
+                                Some(home)
+                            } else {
+                                None
+                            }
+                        });
+                match home {
+                    Some(home) => {
+                        self.post(
+                            home.worker,
+                            Parcel::Said(
+                                home.exchange,
+                                Box::new(Said::Progress(text.into(), place)),
+                            ),
+                        );
+                    }
+                    None => self.dropped(key, method, "its token belongs to no exchange in flight"),
+                }
+            }
+            Method::LogMessage => {
+                let level = Params::parse(text, envelope.params)
+                    .ok()
+                    .and_then(|params| params.level);
+                let level = level
+                    .and_then(|span| params::level(text, span))
+                    .unwrap_or(1);
+                match self.addressee(key, pending) {
+                    Addressee::Exchange(home) => {
+                        let said = Said::Log(text.into(), level);
+                        self.post(home.worker, Parcel::Said(home.exchange, Box::new(said)));
+                    }
+                    Addressee::Session(session) => {
+                        let session = self.session_of(key, session);
+                        if let Some(session) = session.filter(|s| level >= s.level().unwrap_or(0)) {
+                            self.tell_session(&session, text.into());
+                        }
+                    }
+                    Addressee::Unclear => {
+                        self.dropped(key, method, "it could be for more than one client")
+                    }
+                }
+            }
+            Method::Cancelled => self.server_cancelled(key, envelope),
+            Method::Initialized | Method::RootsChanged => {}
+            _ => match self.addressee(key, pending) {
+                Addressee::Exchange(home) => {
+                    let said = Said::Notification(text.into());
+                    self.post(home.worker, Parcel::Said(home.exchange, Box::new(said)));
+                }
+                Addressee::Session(session) => match self.session_of(key, session) {
+                    Some(session) => {
+                        self.tell_session(&session, text.into());
+                    }
+                    None => self.dropped(key, method, "its session has ended"),
+                },
+                Addressee::Unclear => {
+                    self.dropped(key, method, "it could be for more than one client")
+                }
+            },
+        }
+    }
+
+    /// What another worker heard on one of its connections, and what concerns the whole conversation.
+    pub(super) fn noted(&mut self, key: &Key, text: &[u8]) {
+        if let Ok(envelope) = Envelope::parse(text) {
+            self.heard(key, &envelope, None);
+        }
+    }
+
+    fn pass_to_owner(&mut self, key: &Key, text: &[u8]) {
+        self.post(
+            self.owner(key),
+            Parcel::Noted(Arc::new(key.clone()), text.into()),
+        );
+    }
+
+    fn resource_updated(&mut self, key: &Key, envelope: &Envelope<'_>) {
+        let text = envelope.text;
+        let params = Params::parse(text, envelope.params).ok();
+        let uri = params
+            .and_then(|params| params.uri)
+            .and_then(|span| parse::string(text, span));
+        let (Some(uri), Some(partner)) = (uri, self.partners.get(key)) else {
+            return;
+        };
+        // A server may name a part of what was subscribed to; then only a sole user is certain.
+        let mut subscribers = partner.conversation.subscribers(&uri).to_vec();
+        if subscribers.is_empty() {
+            subscribers.extend(partner.conversation.sole_user(self.now));
+        }
+        let message: Arc<[u8]> = text.into();
+        for session in subscribers {
+            if let Some(session) = self.session_of(key, session) {
+                self.tell_session(&session, message.clone());
+            }
+        }
+    }
+
+    /// Whom something is for that a server said in a conversation.
+    fn addressee(&self, key: &Key, pending: Option<Ticket>) -> Addressee {
+        if let Some(ticket) = pending {
+            return match self.pendings.get(ticket).map(|pending| &pending.awaiter) {
+                Some(Awaiter::Client(home)) => Addressee::Exchange(*home),
+                _ => Addressee::Unclear,
+            };
+        }
+        let in_flight = self.sessions_in_flight(key);
+        let sole = match key.session {
+            Some(session) => Some(session),
+            None if in_flight.is_empty() => {
+                let partner = self.partners.get(key);
+                partner.and_then(|partner| partner.conversation.sole_user(self.now))
+            }
+            None if in_flight.len() == 1 => match in_flight.first() {
+                Some(Some(session)) => Some(*session),
+                // A caller without a session: its exchange is still the only one.
+                _ => None,
+            },
+            None => return Addressee::Unclear,
+        };
+        // The latest exchange is the likeliest; all of them are the same client's.
+        let exchange = self
+            .pendings
+            .iter()
+            .filter(|(_, pending)| pending.key == *key)
+            .filter_map(|(_, pending)| match pending.awaiter {
+                Awaiter::Client(home) if pending.session == sole => Some(home),
+                _ => None,
+            });
+        match (exchange.last(), sole) {
+            (Some(home), _) => Addressee::Exchange(home),
+            (None, Some(session)) => Addressee::Session(session),
+            (None, None) => Addressee::Unclear,
+        }
+    }
+
+    /// A session that uses a conversation.
+    pub(super) fn session_of(&self, key: &Key, session: SessionKey) -> Option<Arc<Session>> {
+        let own = self
+            .partners
+            .get(key)
+            .and_then(|partner| partner.sessions.get(&session));
+        let exchange = || {
+            self.exchanges
+                .iter()
+                .find_map(|(_, e)| e.session.as_ref().filter(|owner| owner.key == session))
+        };
+        own.or_else(exchange)
+            .filter(|session| !session.is_ended())
+            .cloned()
+    }
+
+    // ── a session's standing stream ──────────────────────────────────────────────────────────────
+
+    /// Puts a message on a session's standing stream; whether it has one.
+    pub(super) fn tell_session(&mut self, session: &Session, message: Arc<[u8]>) -> bool {
+        let Some((at, place)) = session.post(&message) else {
+            return false;
+        };
+        if let Some(place) = place {
+            self.post(place.worker, Parcel::Show(place, session.key, at, message));
+        }
+        true
+    }
+
+    /// Shows an event on a standing stream of this worker, if it is still that session's.
+    pub(super) fn show(
+        &mut self,
+        id: ConnectionId,
+        session: SessionKey,
+        at: EventId,
+        message: &[u8],
+    ) {
+        if let Some(front) = self.stdio(id) {
+            if front.session.as_ref().is_some_and(|own| own.key == session) {
+                self.say_line(id, message);
+            }
+            return;
+        }
+        let own = self.client(id).and_then(|client| client.standing.as_ref());
+        if own.is_some_and(|own| own.key == session) {
+            self.stream_bytes(id, &super::answer::event_bytes(Some(at), message));
+        } else {
+            self.event(Event::ParcelStale);
+        }
+    }
+
+    pub(super) fn dropped(&mut self, key: &Key, method: Method, why: &'static str) {
+        let server = self.table.servers[key.server].clone();
+        self.event(Event::NotificationDropped {
+            server,
+            method,
+            why,
+        });
+    }
+}

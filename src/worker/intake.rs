@@ -1,0 +1,303 @@
+//! A client's HTTP request, understood: whether it is let in, what it is for, whose it is.
+
+use super::effect::OpsPath;
+use super::exchange::Sink;
+use super::intent::{Intent, Note, Reply};
+use super::message::Caller;
+use super::{Front, Worker};
+use crate::auth::keys::Verdict;
+use crate::downstream::{Fault, Request};
+use crate::event::{Event, RequestAnswered};
+use crate::http::{Method, media_type};
+use crate::id::ConnectionId;
+use crate::jsonrpc::envelope::{Envelope, EnvelopeError};
+use crate::jsonrpc::write;
+use crate::mcp::revision::Revision;
+use crate::refusal::Refusal;
+use crate::session::Session;
+use crate::session::replay::EventId;
+use crate::session::store::SessionId;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where clients call.
+const ENDPOINT: &str = "/mcp";
+const ENDPOINT_METHODS: &str = "GET, POST, DELETE, OPTIONS";
+const OPS_METHODS: &str = "GET, HEAD, OPTIONS";
+/// Bytes of a path that the access log gets.
+const PATH_BYTES_LOGGED: usize = 128;
+
+/// Who asks, and what the connection remembers.
+pub(super) struct Asking<'a> {
+    pub(super) id: ConnectionId,
+    pub(super) address: IpAddr,
+    pub(super) front: Front,
+    pub(super) session: &'a mut Option<Arc<Session>>,
+    pub(super) origin: &'a mut Option<Box<str>>,
+}
+
+impl Worker {
+    /// What a request comes to.
+    pub(super) fn consider_request(&mut self, asking: Asking<'_>, request: &Request<'_>) -> Intent {
+        let head = &request.head;
+        *asking.origin = None;
+        let path = head.target.path;
+        let note = Noted {
+            method: head.method,
+            path,
+            address: asking.address,
+        };
+        if let Some(ops) = OpsPath::parse(path) {
+            return match head.method {
+                Method::Get | Method::Head => Intent::Ops(ops, note.of(200, None)),
+                Method::Options => note.reply(204, vec![("allow", OPS_METHODS.into())], Vec::new()),
+                _ => note.problem(
+                    405,
+                    "this path is only read",
+                    vec![("allow", OPS_METHODS.into())],
+                ),
+            };
+        }
+        if path != ENDPOINT || asking.front == Front::Metrics {
+            return note.problem(
+                404,
+                "there is nothing at this path; MCP is at /mcp",
+                Vec::new(),
+            );
+        }
+        if !self.gate.admits_host(head.host.as_ref()) {
+            let fact = "this Host is not a name of switchbox; list it under hosts if it should be";
+            return note.refuse(&Refusal::Forbidden(fact.into()), None);
+        }
+        if let Some(origin) = head.origin {
+            if !self.gate.admits_origin(origin) {
+                let fact =
+                    "pages of this Origin may not call; list it under origins if they should";
+                return note.refuse(&Refusal::Forbidden(fact.into()), None);
+            }
+            *asking.origin = Some(origin.into());
+        }
+        if head.method == Method::Options {
+            return note.preflight(head.origin.is_some());
+        }
+        let principal = match self.keys.judge(head.authorization, head.api_key) {
+            Verdict::Open => None,
+            Verdict::Known(principal) => Some(principal),
+            Verdict::Unknown => return note.refuse(&Refusal::Unauthorized, None),
+        };
+        // The session may come from the connection's memory; whether it is still open is looked at, and
+        // whose it is: an id that leaked must not let another principal in.
+        let session = match head.session_id {
+            None => None,
+            Some(id) => {
+                let Some(session) = self.find_session(id, asking.session) else {
+                    return note.refuse(&Refusal::SessionUnknown, principal);
+                };
+                if session.principal != principal {
+                    return note.refuse(&Refusal::SessionUnknown, principal);
+                }
+                session.touch(self.now);
+                Some(session)
+            }
+        };
+        if let Some(name) = head.protocol_version
+            && Revision::parse(name).is_none()
+        {
+            return note.refuse(
+                &Refusal::RevisionUnknown(crate::refusal::shown(name)),
+                principal,
+            );
+        }
+        match head.method {
+            Method::Post => {
+                if !head.content_type.is_none_or(is_json_or_unsaid) {
+                    return note.refuse(&Refusal::MediaType, principal);
+                }
+                let accept = head.accept;
+                if accept.stated && !accept.json && !accept.event_stream {
+                    return note.refuse(&Refusal::NotAcceptable, principal);
+                }
+                let stream_only = accept.stated && !accept.json;
+                let caller = Caller {
+                    sink: Sink::Answer {
+                        connection: asking.id,
+                        may_stream: accept.stated
+                            && accept.event_stream
+                            && (session.is_some() || stream_only),
+                    },
+                    stream_only,
+                    session,
+                    principal,
+                    peer: Some(asking.address),
+                };
+                match Envelope::parse(request.body) {
+                    Ok(envelope) => match self.consider_message(caller, &envelope) {
+                        // What is only taken in is answered by HTTP alone.
+                        Intent::Note(action, None) => {
+                            Intent::Note(action, Some(note.of(202, None)))
+                        }
+                        intent => intent,
+                    },
+                    Err(error) => {
+                        note.refuse_with_id(&Refusal::from(&error), id_of(&error), caller.principal)
+                    }
+                }
+            }
+            Method::Get => {
+                if head.accept.stated && !head.accept.event_stream {
+                    return note.refuse(&Refusal::NotAcceptable, principal);
+                }
+                let Some(session) = session else {
+                    let fact = "a stream belongs to a session: send Mcp-Session-Id";
+                    return note.refuse(&Refusal::Invalid(fact.into()), principal);
+                };
+                let last = head.last_event_id.and_then(EventId::parse);
+                Intent::Stream(session, last, note.of(200, principal))
+            }
+            Method::Delete => match session {
+                Some(session) => Intent::End(session, note.of(200, principal)),
+                None => {
+                    let fact = "there is no session to end: send Mcp-Session-Id";
+                    note.refuse(&Refusal::Invalid(fact.into()), principal)
+                }
+            },
+            _ => note.problem(
+                405,
+                "MCP uses GET, POST and DELETE",
+                vec![("allow", ENDPOINT_METHODS.into())],
+            ),
+        }
+    }
+
+    fn find_session(
+        &self,
+        id: &str,
+        remembered: &mut Option<Arc<Session>>,
+    ) -> Option<Arc<Session>> {
+        let id = SessionId::parse(id.as_bytes())?;
+        if let Some(session) = remembered
+            .as_ref()
+            .filter(|session| session.id == id && !session.is_ended())
+        {
+            return Some(session.clone());
+        }
+        *remembered = self.sessions.find(id);
+        remembered.clone()
+    }
+
+    /// A client's bytes could not be read as a request.
+    pub(super) fn note_fault(&mut self, address: IpAddr, fault: Fault) {
+        self.event(Event::RequestAnswered(Box::new(RequestAnswered {
+            peer: address,
+            method: "-",
+            path: "-".into(),
+            status: fault.status(),
+            principal: None,
+            took: Duration::ZERO,
+        })));
+    }
+}
+
+fn id_of(error: &EnvelopeError) -> Option<&[u8]> {
+    match error {
+        EnvelopeError::Invalid { id, .. } => id.as_deref(),
+        _ => None,
+    }
+}
+
+/// JSON, or what a program sends that was not told to say: `curl -d` names the type of a form. Pages cannot
+/// abuse that, since their `Origin` was looked at before.
+fn is_json_or_unsaid(content_type: &str) -> bool {
+    let kind = media_type(content_type);
+    ["application/json", "application/x-www-form-urlencoded"]
+        .iter()
+        .any(|known| kind.eq_ignore_ascii_case(known))
+}
+
+/// What the access log gets to know of a request.
+struct Noted<'a> {
+    method: Method,
+    path: &'a str,
+    address: IpAddr,
+}
+
+impl Noted<'_> {
+    fn of(&self, status: u16, principal: Option<Arc<str>>) -> Box<RequestAnswered> {
+        let mut end = self.path.len().min(PATH_BYTES_LOGGED);
+        while !self.path.is_char_boundary(end) {
+            end -= 1;
+        }
+        Box::new(RequestAnswered {
+            peer: self.address,
+            method: self.method.as_str(),
+            path: self.path[..end].into(),
+            status,
+            principal,
+            took: Duration::ZERO,
+        })
+    }
+
+    fn reply(&self, status: u16, fields: Vec<(&'static str, Vec<u8>)>, body: Vec<u8>) -> Intent {
+        Intent::Reply(Reply {
+            status,
+            fields,
+            body,
+            note: Some(self.of(status, None)),
+        })
+    }
+
+    /// An answer that is no JSON-RPC (RFC 9457).
+    fn problem(
+        &self,
+        status: u16,
+        detail: &str,
+        mut fields: Vec<(&'static str, Vec<u8>)>,
+    ) -> Intent {
+        let mut body = Vec::new();
+        crate::http::write::problem(&mut body, status, detail);
+        fields.push(("content-type", b"application/problem+json".to_vec()));
+        self.reply(status, fields, body)
+    }
+
+    fn refuse(&self, refusal: &Refusal, principal: Option<Arc<str>>) -> Intent {
+        self.refuse_with_id(refusal, None, principal)
+    }
+
+    /// A refusal of a whole HTTP request, as JSON-RPC with the id if that much could be read.
+    fn refuse_with_id(
+        &self,
+        refusal: &Refusal,
+        id: Option<&[u8]>,
+        principal: Option<Arc<str>>,
+    ) -> Intent {
+        let mut body = Vec::new();
+        write::error(&mut body, id.unwrap_or(b"null"), &refusal.to_json());
+        let mut fields = vec![("content-type", b"application/json".to_vec())];
+        if *refusal == Refusal::Unauthorized {
+            fields.push(("www-authenticate", b"Bearer realm=\"switchbox\"".to_vec()));
+        }
+        let status = refusal.status();
+        Intent::Reply(Reply {
+            status,
+            fields,
+            body,
+            note: Some(self.of(status, principal)),
+        })
+    }
+
+    /// What a browser asks before it lets a page call (Fetch standard, CORS preflight).
+    fn preflight(&self, from_page: bool) -> Intent {
+        let mut fields: Vec<(&'static str, Vec<u8>)> = vec![("allow", ENDPOINT_METHODS.into())];
+        if from_page {
+            fields.push(("access-control-allow-methods", ENDPOINT_METHODS.into()));
+            let headers = "authorization, content-type, accept, last-event-id, mcp-protocol-version, mcp-session-id, x-api-key";
+            fields.push(("access-control-allow-headers", headers.into()));
+            fields.push(("access-control-max-age", b"600".to_vec()));
+        }
+        self.reply(204, fields, Vec::new())
+    }
+}
+
+/// Nothing to be done about a message that only lets us know something we have no use for.
+pub(super) const NOTHING: Intent = Intent::Note(Note::Nothing, None);

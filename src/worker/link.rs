@@ -1,0 +1,666 @@
+//! Connections to HTTP servers: what each is used for, and what came of it.
+
+use super::effect::{Close, Effect};
+use super::forward::{Awaiter, Waiter};
+use super::parcel::{Parcel, Standing};
+use super::peers::{LinkPeer, Peer};
+use super::{Worker, slots, ticket, wire_id};
+use crate::config::Transport;
+use crate::http::ContentKind;
+use crate::http::sse::Event as SseEvent;
+use crate::http::write;
+use crate::id::ConnectionId;
+use crate::jsonrpc::envelope::{Envelope, Kind};
+use crate::jsonrpc::parse;
+use crate::refusal::Refusal;
+use crate::time::Time;
+use crate::upstream::conversation::Key;
+use crate::upstream::link::{Arrival, Link, Opening};
+use crate::upstream::pool::Lease;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a connection to a server is used for.
+#[derive(Clone, Debug)]
+pub(super) enum Errand {
+    /// A request, whose answer is due.
+    Request {
+        pending: slots::Ticket,
+        key: Arc<Key>,
+    },
+    /// A message that wants no answer.
+    Tell { key: Arc<Key> },
+    /// `notifications/initialized`: the conversation is open once it was taken.
+    Confirm { key: Arc<Key> },
+    /// The server's standing stream.
+    Listen { key: Arc<Key> },
+    /// The rest of a request's stream that broke.
+    Catch {
+        pending: slots::Ticket,
+        key: Arc<Key>,
+    },
+    /// The end of the conversation.
+    Farewell,
+}
+
+/// How far an errand has come.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    opening: Option<Opening>,
+    /// The last event's id, to come back with.
+    last_event: Option<Vec<u8>>,
+    /// How long the server wants us to wait before that.
+    retry: Option<Duration>,
+    answered: bool,
+    done: bool,
+}
+
+/// A broken stream that will be asked for again.
+#[derive(Debug)]
+pub(super) struct Catching {
+    pub(super) at: Time,
+    pub(super) pending: slots::Ticket,
+    pub(super) key: Arc<Key>,
+    last_event: Vec<u8>,
+}
+
+/// How long we wait before asking for a stream again, unless the server says otherwise.
+const RETRY: Duration = Duration::from_secs(1);
+/// The longest that a server may make us wait.
+const RETRY_MAX: Duration = Duration::from_secs(60);
+/// Bytes of an unexpected answer that are quoted.
+const QUOTED_BYTES_MAX: usize = 200;
+
+impl Worker {
+    // ── sending ──────────────────────────────────────────────────────────────────────────────────
+
+    /// Opens a connection to a server; it may be written to at once.
+    pub(super) fn open_link(&mut self, server: usize) -> ConnectionId {
+        self.connect(server, true)
+    }
+
+    fn connect(&mut self, server: usize, pooled: bool) -> ConnectionId {
+        let peer = LinkPeer {
+            link: Link::default(),
+            server,
+            pooled,
+            connected: false,
+            errand: None,
+            progress: Progress::default(),
+        };
+        let id = self.plug(Peer::Link(Box::new(peer)));
+        self.effects
+            .push_back(Effect::Connect(id, self.table.servers[server].clone()));
+        id
+    }
+
+    /// Sends something to a server as soon as a connection is free.
+    pub(super) fn run_errand(&mut self, errand: Errand, body: Vec<u8>) {
+        let Some(server) = errand.key().map(|key| key.server) else {
+            return;
+        };
+        match self.pools[server].lease() {
+            Lease::Idle(link) => self.put_on(link, errand, &body),
+            Lease::New => {
+                let link = self.open_link(server);
+                self.put_on(link, errand, &body);
+            }
+            Lease::Full => self.pools[server].wait(Waiter::Errand(Box::new((errand, body)))),
+        }
+    }
+
+    /// Sends a message on a connection that is free.
+    pub(super) fn put_on(&mut self, id: ConnectionId, errand: Errand, body: &[u8]) {
+        let head = match errand
+            .key()
+            .and_then(|key| self.slices.get(&**key).map(|slice| (slice, key.server)))
+        {
+            Some((slice, _)) if !slice.head.is_empty() => slice.head.clone(),
+            _ => match errand.key().map(|key| key.server) {
+                Some(server) => self.bare_head(server),
+                None => return,
+            },
+        };
+        let Some(peer) = self.link(id) else { return };
+        peer.link.outbox.push_with(|out| {
+            out.reserve(head.len() + body.len() + 32);
+            out.extend_from_slice(&head);
+            write::field_number(out, "content-length", body.len() as u64);
+            write::end(out);
+            out.extend_from_slice(body);
+        });
+        peer.link.expect();
+        peer.errand = Some(errand);
+        peer.progress = Progress::default();
+        self.flush(id);
+    }
+
+    /// Asks for a stream or ends a session: a request without a body.
+    fn put_bodiless(
+        &mut self,
+        id: ConnectionId,
+        method: crate::http::Method,
+        key: &Key,
+        last: Option<&[u8]>,
+        errand: Errand,
+    ) {
+        let server = self.table.servers[key.server].clone();
+        let Transport::Http(http) = &server.transport else {
+            return;
+        };
+        let opened = match self.slices.get(key).map(|slice| &slice.standing) {
+            Some(Standing::Open(opened)) => Some(opened.clone()),
+            _ => self
+                .partners
+                .get(key)
+                .and_then(|partner| partner.opened.clone()),
+        };
+        let mut head = Vec::new();
+        write::request_line(&mut head, method, &http.path);
+        write::field(&mut head, "host", http.authority().as_bytes());
+        write::field(&mut head, "accept", b"text/event-stream");
+        for (name, value) in &http.headers {
+            write::field(&mut head, name, value.expose().as_bytes());
+        }
+        if let Some(opened) = opened {
+            if let Some(id) = &opened.session_id {
+                write::field(&mut head, "mcp-session-id", id.as_bytes());
+            }
+            if opened.revision.has_version_header() {
+                write::field(
+                    &mut head,
+                    "mcp-protocol-version",
+                    opened.revision.name().as_bytes(),
+                );
+            }
+        }
+        if let Some(last) = last {
+            write::field(&mut head, "last-event-id", last);
+        }
+        write::end(&mut head);
+        let Some(peer) = self.link(id) else { return };
+        peer.link.outbox.push_owned(head);
+        peer.link.expect();
+        peer.errand = Some(errand);
+        peer.progress = Progress {
+            last_event: last.map(<[u8]>::to_vec),
+            ..Progress::default()
+        };
+        self.flush(id);
+    }
+
+    /// Opens the server's standing stream, on a connection beside the pool.
+    pub(super) fn listen(&mut self, key: &Key, last: Option<&[u8]>) -> ConnectionId {
+        let id = self.connect(key.server, false);
+        let errand = Errand::Listen {
+            key: Arc::new(key.clone()),
+        };
+        self.put_bodiless(id, crate::http::Method::Get, key, last, errand);
+        id
+    }
+
+    /// Ends a session at its server.
+    pub(super) fn say_farewell(&mut self, key: &Key) {
+        let id = self.connect(key.server, false);
+        self.put_bodiless(id, crate::http::Method::Delete, key, None, Errand::Farewell);
+    }
+
+    /// Asks for the rest of a stream that broke.
+    pub(super) fn catch_up(&mut self, catching: Catching) {
+        if self.pendings.get(catching.pending).is_none() {
+            return;
+        }
+        let Catching {
+            pending,
+            key,
+            last_event,
+            ..
+        } = catching;
+        let id = self.connect(key.server, false);
+        let errand = Errand::Catch {
+            pending,
+            key: key.clone(),
+        };
+        self.put_bodiless(
+            id,
+            crate::http::Method::Get,
+            &key,
+            Some(&last_event),
+            errand,
+        );
+    }
+
+    // ── what arrives ─────────────────────────────────────────────────────────────────────────────
+
+    /// A connection that was asked for is open, or a child runs.
+    pub(super) fn connected(&mut self, id: ConnectionId) {
+        if let Some(peer) = self.link(id) {
+            peer.connected = true;
+        } else if let Some(child) = self.child(id) {
+            let key = child.key.clone();
+            self.introduce(&key);
+        }
+    }
+
+    pub(super) fn read_link(&mut self, id: ConnectionId, bytes: &[u8]) {
+        let Some(wire) = self.wires.get_mut(ticket(id)) else {
+            return;
+        };
+        // What arrives may lead to new requests, but never on this connection before it is back.
+        let Peer::Link(mut peer) = std::mem::replace(&mut wire.peer, Peer::Lent) else {
+            return;
+        };
+        let LinkPeer {
+            link,
+            errand,
+            progress,
+            ..
+        } = &mut *peer;
+        let read = link.read(bytes, &mut |arrival| {
+            if let Some(errand) = errand {
+                self.arrived(errand, progress, arrival);
+            }
+        });
+        let done = std::mem::take(&mut peer.progress.done);
+        match self.wires.get_mut(ticket(id)) {
+            Some(wire) => wire.peer = Peer::Link(peer),
+            None => return,
+        }
+        match read {
+            Err(error) => self.drop_link(id, &error.to_string()),
+            Ok(()) if done => self.link_done(id),
+            Ok(()) => {}
+        }
+    }
+
+    fn arrived(&mut self, errand: &Errand, progress: &mut Progress, arrival: Arrival<'_>) {
+        match arrival {
+            Arrival::Opening(opening) => {
+                if let (Errand::Listen { key }, ContentKind::EventStream) =
+                    (errand, opening.content)
+                {
+                    self.listening(key);
+                }
+                progress.opening = Some(opening);
+            }
+            Arrival::Body(body) => {
+                if let Some(opening) = progress.opening.take() {
+                    progress.answered = true;
+                    self.body_arrived(errand, &opening, body);
+                }
+            }
+            Arrival::Event(event) => self.event_arrived(errand, progress, &event),
+            Arrival::Done => progress.done = true,
+        }
+    }
+
+    fn body_arrived(&mut self, errand: &Errand, opening: &Opening, body: &[u8]) {
+        match errand {
+            Errand::Request { pending, key } | Errand::Catch { pending, key } => {
+                self.answer_arrived(*pending, key, opening, body);
+            }
+            Errand::Confirm { key } if opening.status < 300 => self.conversation_ready(key),
+            Errand::Confirm { key } => {
+                let cause = format!(
+                    "it answered notifications/initialized with HTTP {}",
+                    opening.status
+                );
+                self.conversation_failed(key, &cause);
+            }
+            Errand::Tell { key } | Errand::Listen { key } => {
+                if opening.status == 404 && self.has_session_id(key) {
+                    self.report_forgotten(key);
+                } else if let Errand::Listen { .. } = errand {
+                    self.not_listening(key);
+                }
+            }
+            Errand::Farewell => {}
+        }
+    }
+
+    fn answer_arrived(
+        &mut self,
+        pending: slots::Ticket,
+        key: &Arc<Key>,
+        opening: &Opening,
+        body: &[u8],
+    ) {
+        let wire = wire_id::pack(self.id, pending);
+        if opening.status == 404 && self.has_session_id(key) {
+            return self.session_forgotten(pending, key);
+        }
+        match Envelope::parse(body).map(|envelope| envelope.kind) {
+            Ok(Kind::Result { id, result })
+                if parse::integer(body, id) == Some(wire) && opening.status < 300 =>
+            {
+                self.pending_answered(pending, body, id, Ok(result), opening.session_id.as_deref());
+            }
+            Ok(Kind::Error {
+                id: Some(id),
+                error,
+            }) if parse::integer(body, id) == Some(wire) => {
+                self.pending_answered(pending, body, id, Err(error), None);
+            }
+            // A server that refuses a request before it reads it does not know the id.
+            Ok(Kind::Error { error, .. }) => {
+                let mut text = Vec::new();
+                crate::jsonrpc::write::error(&mut text, b"0", error.of(body));
+                let envelope = Envelope::parse(&text);
+                if let Ok(Kind::Error {
+                    id: Some(id),
+                    error,
+                }) = envelope.map(|envelope| envelope.kind)
+                {
+                    self.pending_answered(pending, &text, id, Err(error), None);
+                }
+            }
+            _ => {
+                let quoted =
+                    String::from_utf8_lossy(&body[..body.len().min(QUOTED_BYTES_MAX)]).into_owned();
+                let cause = match opening.status {
+                    200..300 => format!("its answer is no answer to what was asked: {quoted}"),
+                    401 | 403 => format!(
+                        "it answered HTTP {}: check the headers configured for it: {quoted}",
+                        opening.status
+                    ),
+                    status => format!("it answered HTTP {status}: {quoted}"),
+                };
+                self.pending_failed(pending, cause.trim_end_matches([':', ' ']));
+            }
+        }
+    }
+
+    fn event_arrived(&mut self, errand: &Errand, progress: &mut Progress, event: &SseEvent<'_>) {
+        if let Some(id) = event.id {
+            progress.last_event = Some(id.to_vec());
+        }
+        if let Some(millis) = event.retry {
+            progress.retry = Some(Duration::from_millis(millis).min(RETRY_MAX));
+        }
+        if !event.is_message() {
+            return;
+        }
+        let (Some(data), Some(key)) = (event.data, errand.key()) else {
+            return;
+        };
+        let Ok(envelope) = Envelope::parse(data) else {
+            return;
+        };
+        let pending = match errand {
+            Errand::Request { pending, .. } | Errand::Catch { pending, .. } => Some(*pending),
+            _ => None,
+        };
+        let own =
+            |id| pending.filter(|p| parse::integer(data, id) == Some(wire_id::pack(self.id, *p)));
+        match envelope.kind {
+            Kind::Result { id, result } => {
+                if let Some(pending) = own(id) {
+                    progress.answered = true;
+                    let session_id = progress.opening.as_ref().and_then(|o| o.session_id.clone());
+                    self.pending_answered(pending, data, id, Ok(result), session_id.as_deref());
+                }
+            }
+            Kind::Error {
+                id: Some(id),
+                error,
+            } => {
+                if let Some(pending) = own(id) {
+                    progress.answered = true;
+                    self.pending_answered(pending, data, id, Err(error), None);
+                }
+            }
+            _ => self.heard(key, &envelope, pending),
+        }
+    }
+
+    // ── what ends ────────────────────────────────────────────────────────────────────────────────
+
+    /// The server closed its side.
+    pub(super) fn link_ended(&mut self, id: ConnectionId) {
+        let Some(peer) = self.link(id) else { return };
+        match peer.link.ended() {
+            Err(error) => self.drop_link(id, &error.to_string()),
+            Ok(None) if peer.errand.is_none() => self.close(id, Close::Now),
+            Ok(body) => {
+                let (errand, opening) = (peer.errand.clone(), peer.progress.opening.take());
+                if let (Some(body), Some(errand), Some(opening)) = (body, errand, opening) {
+                    peer.progress.answered = true;
+                    self.body_arrived(&errand, &opening, &body);
+                }
+                self.link_done(id);
+            }
+        }
+    }
+
+    /// Closes a connection that broke.
+    fn drop_link(&mut self, id: ConnectionId, cause: &str) {
+        let Some(wire) = self.wires.remove(ticket(id)) else {
+            return;
+        };
+        self.effects.push_back(Effect::Close(id, Close::Now));
+        if let Peer::Link(peer) = wire.peer {
+            self.link_lost(id, *peer, cause);
+        }
+    }
+
+    /// A response is complete.
+    fn link_done(&mut self, id: ConnectionId) {
+        let Some(peer) = self.link(id) else { return };
+        let errand = peer.errand.take();
+        let progress = std::mem::take(&mut peer.progress);
+        let reusable = peer.link.is_reusable() && peer.pooled;
+        if let Some(errand) = errand {
+            self.errand_over(errand, progress, "its stream ended without the answer");
+        }
+        if reusable {
+            self.link_free(id);
+        } else {
+            self.close(id, Close::Now);
+        }
+    }
+
+    /// A connection can carry the next request.
+    pub(super) fn link_free(&mut self, id: ConnectionId) {
+        let Some(peer) = self.link(id) else { return };
+        let (server, allowed) = (peer.server, peer.link.keep_alive_timeout());
+        loop {
+            match self.pools[server].next_waiter() {
+                Some(Waiter::Exchange(exchange)) => {
+                    if self.exchange(exchange).is_some() {
+                        // Its conversation may stand otherwise by now; then it finds its own way.
+                        self.pools[server].give_back(self.now, id, allowed);
+                        return self.take_turn(exchange);
+                    }
+                }
+                Some(Waiter::Errand(errand)) => {
+                    let (errand, body) = *errand;
+                    return self.put_on(id, errand, &body);
+                }
+                None => break,
+            }
+        }
+        self.pools[server].give_back(self.now, id, allowed);
+        if let Some(deadline) = self.pools[server].deadline() {
+            self.wake_at(deadline);
+        }
+    }
+
+    /// A connection is gone, with whatever it was used for.
+    pub(super) fn link_lost(&mut self, id: ConnectionId, peer: LinkPeer, cause: &str) {
+        if peer.pooled {
+            self.pools[peer.server].closed(id);
+        }
+        if let Some(errand) = peer.errand {
+            match &errand {
+                Errand::Request { pending, key } if !peer.connected => {
+                    self.not_connected(*pending, key, cause);
+                }
+                _ => self.errand_over(errand, peer.progress, cause),
+            }
+        }
+        // Its place in the pool is free for who waits.
+        if let Some(waiter) = self.pools[peer.server].next_waiter() {
+            match waiter {
+                Waiter::Exchange(exchange) => self.take_turn(exchange),
+                Waiter::Errand(errand) => {
+                    let (errand, body) = *errand;
+                    self.run_errand(errand, body);
+                }
+            }
+        }
+    }
+
+    /// Nothing was sent, so that an exchange may wait for the server to be back.
+    fn not_connected(&mut self, pending: slots::Ticket, key: &Arc<Key>, cause: &str) {
+        let home = match self.pendings.get(pending).map(|pending| &pending.awaiter) {
+            Some(Awaiter::Client(home)) if home.worker == self.id => Some(*home),
+            _ => None,
+        };
+        match home {
+            Some(home) if self.take_back(home.exchange) => {
+                self.doubt_slice(key);
+                self.post(
+                    self.owner(key),
+                    Parcel::Unreachable(key.clone(), cause.into()),
+                );
+                self.take_turn(home.exchange);
+            }
+            _ => {
+                self.pending_failed(pending, cause);
+                self.post(
+                    self.owner(key),
+                    Parcel::Unreachable(key.clone(), cause.into()),
+                );
+            }
+        }
+    }
+
+    fn errand_over(&mut self, errand: Errand, progress: Progress, cause: &str) {
+        match errand {
+            Errand::Request { pending, key } | Errand::Catch { pending, key } => {
+                if progress.answered || self.pendings.get(pending).is_none() {
+                    return;
+                }
+                match progress.last_event {
+                    Some(last_event) => {
+                        let at = self.now + progress.retry.unwrap_or(RETRY);
+                        self.wake_at(at);
+                        self.catchings.push(Catching {
+                            at,
+                            pending,
+                            key,
+                            last_event,
+                        });
+                    }
+                    None => self.pending_failed(pending, cause),
+                }
+            }
+            Errand::Listen { key } => {
+                self.listen_again(&key, progress.last_event, progress.retry.unwrap_or(RETRY))
+            }
+            Errand::Confirm { key } if !progress.answered => self.conversation_failed(&key, cause),
+            Errand::Confirm { .. } | Errand::Tell { .. } | Errand::Farewell => {}
+        }
+    }
+
+    // ── forgotten sessions ───────────────────────────────────────────────────────────────────────
+
+    fn has_session_id(&self, key: &Key) -> bool {
+        match self.slices.get(key).map(|slice| &slice.standing) {
+            Some(Standing::Open(opened)) => opened.session_id.is_some(),
+            _ => false,
+        }
+    }
+
+    /// The server did not know the session, so it did not do what was asked: open a new one, ask again.
+    fn session_forgotten(&mut self, pending: slots::Ticket, key: &Arc<Key>) {
+        let home = match self.pendings.get(pending).map(|pending| &pending.awaiter) {
+            Some(Awaiter::Client(home)) if home.worker == self.id => Some(*home),
+            _ => None,
+        };
+        self.report_forgotten(key);
+        match home {
+            Some(home) if self.take_back(home.exchange) => self.take_turn(home.exchange),
+            _ => self.pending_failed(pending, "it has forgotten the session (HTTP 404)"),
+        }
+    }
+
+    fn report_forgotten(&mut self, key: &Arc<Key>) {
+        let epoch = match self.slices.get(&**key).map(|slice| &slice.standing) {
+            Some(Standing::Open(opened)) => opened.epoch,
+            _ => return,
+        };
+        self.doubt_slice(key);
+        self.post(self.owner(key), Parcel::Forgotten(key.clone(), epoch));
+    }
+
+    /// Has everything wait until the owner says how the conversation stands.
+    fn doubt_slice(&mut self, key: &Key) {
+        if let Some(slice) = self.slices.get_mut(key) {
+            slice.standing = Standing::Opening;
+        }
+    }
+
+    // ── answers ──────────────────────────────────────────────────────────────────────────────────
+
+    /// A request of ours was answered.
+    pub(super) fn pending_answered(
+        &mut self,
+        ticket: slots::Ticket,
+        text: &[u8],
+        id: parse::Span,
+        answer: Result<parse::Span, parse::Span>,
+        session_id: Option<&str>,
+    ) {
+        let Some(pending) = self.pendings.remove(ticket) else {
+            return;
+        };
+        match pending.awaiter {
+            Awaiter::Client(home) => {
+                if let (Err(_), Some(uri), Some(session)) =
+                    (answer, &pending.subscription, pending.session)
+                    && let Some(partner) = self.partners.get_mut(&pending.key)
+                {
+                    partner.conversation.unsubscribe(session, uri);
+                }
+                self.answer_home(home, text, id, answer.is_err());
+            }
+            Awaiter::Step(step, _) => {
+                self.step_answered(&pending.key, step, text, answer, session_id)
+            }
+            Awaiter::Ghost(_) => {}
+        }
+    }
+
+    /// A request of ours will not be answered.
+    pub(super) fn pending_failed(&mut self, ticket: slots::Ticket, cause: &str) {
+        let Some(pending) = self.pendings.remove(ticket) else {
+            return;
+        };
+        let server = self.table.servers[pending.key.server].name.clone();
+        match pending.awaiter {
+            Awaiter::Client(home) => self.fail_home(
+                home,
+                Refusal::Failed {
+                    server,
+                    cause: cause.into(),
+                },
+            ),
+            Awaiter::Step(..) => self.conversation_failed(&pending.key, cause),
+            Awaiter::Ghost(_) => {}
+        }
+    }
+}
+
+impl Errand {
+    fn key(&self) -> Option<&Arc<Key>> {
+        match self {
+            Errand::Request { key, .. }
+            | Errand::Tell { key }
+            | Errand::Confirm { key }
+            | Errand::Listen { key }
+            | Errand::Catch { key, .. } => Some(key),
+            Errand::Farewell => None,
+        }
+    }
+}

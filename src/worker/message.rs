@@ -1,0 +1,517 @@
+//! A client's JSON-RPC message, understood: what it asks, and who can answer.
+
+use super::Worker;
+use super::exchange::{Awaits, Exchange, Sink};
+use super::intake::NOTHING;
+use super::intent::{Intent, Local, LocalAnswer, Note, Opening, Sending};
+use super::parcel::{ClientAnswer, Outgoing};
+use crate::config::limits::{
+    EXCHANGE_TIMEOUT_MAX, EXCHANGES_MAX, FIRST_LIST_TIMEOUT, SESSION_EXCHANGES_MAX,
+};
+use crate::id::ConnectionId;
+use crate::jsonrpc::envelope::{Envelope, Kind};
+use crate::jsonrpc::parse::{self, Span};
+use crate::jsonrpc::write;
+use crate::mcp::handshake::Hello;
+use crate::mcp::listing;
+use crate::mcp::method::Method;
+use crate::mcp::params::{self, Params, Reference};
+use crate::refusal::{Refusal, shown};
+use crate::session::Session;
+use crate::time::Time;
+use crate::upstream::conversation::Key;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Who sent a message, and where its answer goes.
+pub(super) struct Caller {
+    pub(super) sink: Sink,
+    pub(super) stream_only: bool,
+    pub(super) session: Option<Arc<Session>>,
+    pub(super) principal: Option<Arc<str>>,
+    pub(super) peer: Option<IpAddr>,
+}
+
+/// What a request to a server is made of, before it is known whom it is for.
+struct Routed {
+    place: usize,
+    tool: Option<Arc<str>>,
+    /// What stands for the name the client used, and where.
+    name: Option<(Span, Vec<u8>)>,
+    subscription: Option<String>,
+}
+
+impl Worker {
+    /// What a line of the stdio front comes to.
+    pub(super) fn consider_line(&mut self, id: ConnectionId, line: &[u8]) -> Intent {
+        let session = self.stdio(id).and_then(|front| front.session.clone());
+        let caller = Caller {
+            sink: Sink::Line { connection: id },
+            stream_only: false,
+            session,
+            principal: None,
+            peer: None,
+        };
+        match Envelope::parse(line) {
+            Ok(envelope) => self.consider_message(caller, &envelope),
+            Err(error) => {
+                let id = match &error {
+                    crate::jsonrpc::envelope::EnvelopeError::Invalid { id: Some(id), .. } => {
+                        id.as_slice()
+                    }
+                    _ => b"null",
+                };
+                refuse(&caller, id, Method::Other, None, Refusal::from(&error))
+            }
+        }
+    }
+
+    /// What a message comes to.
+    pub(super) fn consider_message(&mut self, caller: Caller, envelope: &Envelope<'_>) -> Intent {
+        let text = envelope.text;
+        match &envelope.kind {
+            Kind::Request { method, id } => {
+                let (id, known) = (id.of(text), Method::parse(method));
+                match self.consider_asked(&caller, envelope, known, id) {
+                    Ok(intent) => intent,
+                    Err(Refusal::MethodUnknown(_)) => refuse(
+                        &caller,
+                        id,
+                        known,
+                        None,
+                        Refusal::MethodUnknown(shown(method)),
+                    ),
+                    Err(refusal) => refuse(&caller, id, known, None, refusal),
+                }
+            }
+            Kind::Notification { method } => {
+                consider_told(&caller, envelope, Method::parse(method))
+            }
+            Kind::Result { id, .. } | Kind::Error { id: Some(id), .. } => {
+                let (Some(session), Some(ask)) = (caller.session, parse::integer(text, *id)) else {
+                    return NOTHING;
+                };
+                let answer = ClientAnswer {
+                    text: text.to_vec(),
+                    id: *id,
+                };
+                Intent::Note(Note::Answer(session, ask, Box::new(answer)), None)
+            }
+            Kind::Error { id: None, .. } => NOTHING,
+        }
+    }
+
+    fn consider_asked(
+        &mut self,
+        caller: &Caller,
+        envelope: &Envelope<'_>,
+        method: Method,
+        id: &[u8],
+    ) -> Result<Intent, Refusal> {
+        let text = envelope.text;
+        if self.draining {
+            return Err(Refusal::Draining);
+        }
+        let local = |answer| {
+            Ok(Intent::Local(Local {
+                id: id.into(),
+                method,
+                tool: None,
+                principal: caller.principal.clone(),
+                answer,
+                stream_only: caller.stream_only,
+            }))
+        };
+        match method {
+            Method::Ping => return local(LocalAnswer::Result(b"{}".to_vec())),
+            Method::Initialize => {
+                if caller.session.is_some() {
+                    return Err(Refusal::Invalid(
+                        "this session is initialized already".into(),
+                    ));
+                }
+                let hello = Hello::parse(text, envelope.params)
+                    .map_err(|fact| Refusal::Params(fact.into()))?;
+                if let Some(until) = self.servers_awaited() {
+                    return Ok(self.begin(caller, id, method, Awaits::Servers(hello), until));
+                }
+                return Ok(Intent::Welcome(Opening {
+                    id: id.into(),
+                    hello,
+                    principal: caller.principal.clone(),
+                    stream_only: caller.stream_only,
+                }));
+            }
+            _ => {}
+        }
+        let params =
+            Params::parse(text, envelope.params).map_err(|fact| Refusal::Params(fact.into()))?;
+        if let Some(kind) = listing::Kind::listed_by(method) {
+            let cursor = match params.cursor {
+                Some(span) => Some(string(text, span, "cursor")?),
+                None => None,
+            };
+            if let Some(until) = self.lists_awaited(caller.session.as_deref()) {
+                return Ok(self.begin(caller, id, method, Awaits::Lists(kind, cursor), until));
+            }
+            return local(self.page(caller.session.as_deref(), kind, cursor.as_deref()));
+        }
+        if method == Method::SetLevel {
+            let place = params.level.and_then(|span| params::level(text, span));
+            let level =
+                place.ok_or_else(|| Refusal::Params("level must be one of RFC 5424's".into()))?;
+            if let Some(session) = &caller.session {
+                session.choose_level(level);
+                let key = session.key;
+                self.post_to_all(|| super::parcel::Parcel::LevelChosen(key, level));
+            }
+            return local(LocalAnswer::Result(b"{}".to_vec()));
+        }
+        let routed = self.route(caller, envelope, method, &params)?;
+        self.admissible(caller)?;
+        let server = self.table.servers[routed.place].clone();
+        let key = Key::of(
+            routed.place,
+            &server,
+            caller.session.as_ref().map(|session| &session.capabilities),
+            caller.session.as_ref().map(|session| session.key),
+        );
+        let outgoing = outgoing(method, envelope, &params, &routed);
+        let awaits = Awaits::Owner {
+            server: server.clone(),
+            key: key.clone(),
+        };
+        let deadline = self.now + server.timeout;
+        let mut intent = self.begin(caller, id, method, awaits, deadline);
+        if let Intent::Begin(exchange, sending) = &mut intent {
+            exchange.tool = routed.tool;
+            exchange.token = params.meta_progress_token.map(|span| span.of(text).into());
+            *sending = Some(Sending { key, outgoing });
+        }
+        Ok(intent)
+    }
+
+    /// Which server a request is for, and what it calls the thing that is asked for.
+    fn route(
+        &self,
+        caller: &Caller,
+        envelope: &Envelope<'_>,
+        method: Method,
+        params: &Params,
+    ) -> Result<Routed, Refusal> {
+        let text = envelope.text;
+        let catalog = self
+            .table
+            .catalog(caller.session.as_ref().map(|session| &session.capabilities));
+        let plain = |place| Routed {
+            place,
+            tool: None,
+            name: None,
+            subscription: None,
+        };
+        let owner = |uri: &str| {
+            catalog
+                .owner(uri)
+                .ok_or_else(|| Refusal::ResourceUnknown { uri: shown(uri) })
+        };
+        match method {
+            Method::ToolsCall | Method::PromptsGet => {
+                let span = params
+                    .name
+                    .ok_or_else(|| Refusal::Params("name is missing".into()))?;
+                let name = parse::string(text, span)
+                    .ok_or_else(|| Refusal::Params("name must be a string".into()))?;
+                if params.task.is_some() {
+                    return Err(Refusal::Params(
+                        "task: calls cannot become tasks here".into(),
+                    ));
+                }
+                let found = match method {
+                    Method::ToolsCall => catalog.tool(&name),
+                    _ => catalog.prompt(&name),
+                };
+                let Some(route) = found else {
+                    return Err(self.nobody_has(method, &name));
+                };
+                Ok(Routed {
+                    tool: (method == Method::ToolsCall).then(|| route.shown.clone()),
+                    name: Some((span, write::quoted(&route.original))),
+                    ..plain(route.server)
+                })
+            }
+            Method::ResourcesRead | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
+                let span = params
+                    .uri
+                    .ok_or_else(|| Refusal::Params("uri is missing".into()))?;
+                let uri = string(text, span, "uri")?;
+                let place = owner(&uri)?;
+                if method == Method::ResourcesRead {
+                    return Ok(plain(place));
+                }
+                if caller.session.is_none() {
+                    let fact = "subscribing needs a session: send initialize first";
+                    return Err(Refusal::Invalid(fact.into()));
+                }
+                Ok(Routed {
+                    subscription: Some(uri),
+                    ..plain(place)
+                })
+            }
+            Method::Complete => {
+                let span = params
+                    .reference
+                    .ok_or_else(|| Refusal::Params("ref is missing".into()))?;
+                match Reference::parse(text, span).map_err(|fact| Refusal::Params(fact.into()))? {
+                    Reference::Prompt(name, span) => {
+                        let Some(route) = catalog.prompt(&name) else {
+                            return Err(self.nobody_has(Method::PromptsGet, &name));
+                        };
+                        let name = Some((span, write::quoted(&route.original)));
+                        Ok(Routed {
+                            name,
+                            ..plain(route.server)
+                        })
+                    }
+                    Reference::Resource(uri) => {
+                        let place = catalog.template_owner(&uri);
+                        place
+                            .map(plain)
+                            .ok_or_else(|| Refusal::ResourceUnknown { uri: shown(&uri) })
+                    }
+                }
+            }
+            other => Err(Refusal::MethodUnknown(other.name().into())),
+        }
+    }
+
+    /// Why nobody has a tool or prompt of that name: no such thing, or its server is not there yet.
+    fn nobody_has(&self, method: Method, name: &str) -> Refusal {
+        let unlisted = &self.table.base.unlisted;
+        let missing = |place: &usize| self.table.servers[*place].name.clone();
+        if let Some(place) = self
+            .table
+            .server_named_in(name)
+            .filter(|place| unlisted.contains(place))
+        {
+            return Refusal::Unavailable {
+                server: missing(&place),
+                reason: self.why_unlisted(place),
+            };
+        }
+        let waiting: Vec<String> = unlisted.iter().take(8).map(missing).collect();
+        let note = match (waiting.is_empty(), self.table.server_named_in(name)) {
+            (false, None) => format!(" (not there yet: {})", waiting.join(", ")),
+            _ => String::new(),
+        };
+        let name = shown(name);
+        match method {
+            Method::ToolsCall => Refusal::ToolUnknown { name, note },
+            _ => Refusal::PromptUnknown { name, note },
+        }
+    }
+
+    /// Whether one more exchange may begin.
+    fn admissible(&self, caller: &Caller) -> Result<(), Refusal> {
+        if self.exchanges.len() >= EXCHANGES_MAX {
+            return Err(Refusal::Busy("too many exchanges are in flight"));
+        }
+        // Counting one session's exchanges costs a walk, so it is done only when there are enough of all.
+        if let Some(session) = caller
+            .session
+            .as_ref()
+            .filter(|_| self.exchanges.len() >= SESSION_EXCHANGES_MAX)
+        {
+            let own = self.exchanges.iter().filter(|(_, exchange)| {
+                exchange
+                    .session
+                    .as_ref()
+                    .is_some_and(|owner| owner.key == session.key)
+            });
+            if own.count() >= SESSION_EXCHANGES_MAX {
+                return Err(Refusal::Busy(
+                    "this session has too many exchanges in flight",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(
+        &self,
+        caller: &Caller,
+        id: &[u8],
+        method: Method,
+        awaits: Awaits,
+        deadline: Time,
+    ) -> Intent {
+        let sink = match caller.sink {
+            Sink::Answer {
+                connection,
+                may_stream,
+            } => Sink::Answer {
+                connection,
+                may_stream,
+            },
+            Sink::Line { connection } => Sink::Line { connection },
+            _ => unreachable!("a message comes from a connection that is there"),
+        };
+        let exchange = Exchange {
+            sink,
+            session: caller.session.clone(),
+            principal: caller.principal.clone(),
+            peer: caller.peer,
+            id: id.into(),
+            token: None,
+            method,
+            tool: None,
+            awaits,
+            began: self.now,
+            sent: None,
+            deadline,
+            last_deadline: self.now + EXCHANGE_TIMEOUT_MAX,
+            stream_only: caller.stream_only,
+        };
+        Intent::Begin(Box::new(exchange), None)
+    }
+
+    // ── lists and who is waited for ──────────────────────────────────────────────────────────────
+
+    /// A page of a list, as that session sees it.
+    pub(super) fn page(
+        &self,
+        session: Option<&Session>,
+        kind: listing::Kind,
+        cursor: Option<&str>,
+    ) -> LocalAnswer {
+        let catalog = self
+            .table
+            .catalog(session.map(|session| &session.capabilities));
+        match catalog.page(kind, cursor) {
+            Some(page) => LocalAnswer::Shared(page.clone()),
+            None => LocalAnswer::Refused(Refusal::Params(
+                "cursor is not of this list, or the list has changed since: begin again without one".into(),
+            )),
+        }
+    }
+
+    /// Until when `initialize` waits for servers (`--wait-for-servers`); `None`: it does not.
+    pub(super) fn servers_awaited(&self) -> Option<Time> {
+        let until = Time::ZERO + self.config.wait_for_servers?;
+        (self.now < until && !self.table.base.unlisted.is_empty()).then_some(until)
+    }
+
+    /// Until when a list waits; `None`: it does not.
+    ///
+    /// Beside `--wait-for-servers`: where a session declared what none before had, its servers may list
+    /// more than is known, and say so in a moment. Only those that are known to answer are waited for, once.
+    pub(super) fn lists_awaited(&self, session: Option<&Session>) -> Option<Time> {
+        if let Some(until) = self.servers_awaited() {
+            return Some(until);
+        }
+        let session = session.filter(|session| &**session.capabilities.text() != "{}")?;
+        let until = session.opened_at + FIRST_LIST_TIMEOUT;
+        if self.now >= until {
+            return None;
+        }
+        let base = &self.table.base.unlisted;
+        let waiting = match self.table.catalogs.get(session.capabilities.text()) {
+            Some(catalog) => catalog.unlisted.iter().any(|place| !base.contains(place)),
+            None => base.len() < self.table.servers.len(),
+        };
+        waiting.then_some(until)
+    }
+}
+
+/// What a notification comes to.
+fn consider_told(caller: &Caller, envelope: &Envelope<'_>, method: Method) -> Intent {
+    let text = envelope.text;
+    let Some(session) = caller.session.clone() else {
+        return NOTHING;
+    };
+    let Ok(params) = Params::parse(text, envelope.params) else {
+        return NOTHING;
+    };
+    let note = match method {
+        Method::Cancelled => match params.request_id {
+            Some(span) => Note::Cancel(session, span.of(text).into()),
+            None => Note::Nothing,
+        },
+        Method::RootsChanged => Note::RootsChanged(session),
+        Method::Progress => match params
+            .progress_token
+            .and_then(|span| parse::integer(text, span))
+        {
+            Some(token) => Note::Progress(session, token, text.to_vec()),
+            None => Note::Nothing,
+        },
+        _ => Note::Nothing,
+    };
+    Intent::Note(note, None)
+}
+
+/// A refusal of one JSON-RPC request.
+fn refuse(
+    caller: &Caller,
+    id: &[u8],
+    method: Method,
+    tool: Option<Arc<str>>,
+    refusal: Refusal,
+) -> Intent {
+    Intent::Local(Local {
+        id: id.into(),
+        method,
+        tool,
+        principal: caller.principal.clone(),
+        answer: LocalAnswer::Refused(refusal),
+        stream_only: caller.stream_only,
+    })
+}
+
+fn string(text: &[u8], span: Span, name: &str) -> Result<String, Refusal> {
+    let string = parse::string(text, span).map(|string| string.into_owned());
+    string.ok_or_else(|| Refusal::Params(format!("{name} must be a string")))
+}
+
+/// The request as the server will see it: its own name for the thing, a gap for its progress token,
+/// everything else as it came.
+fn outgoing(method: Method, envelope: &Envelope<'_>, params: &Params, routed: &Routed) -> Outgoing {
+    let Some(whole) = envelope.params else {
+        return Outgoing {
+            method,
+            params: Vec::new(),
+            token: None,
+            subscription: None,
+        };
+    };
+    let text = whole.of(envelope.text);
+    let within = |span: Span| Span {
+        start: span.start - whole.start,
+        end: span.end - whole.start,
+    };
+    let name = routed
+        .name
+        .as_ref()
+        .map(|(span, name)| (within(*span), name.as_slice()));
+    let mut token = params.meta_progress_token.map(within);
+    let mut changed = Vec::with_capacity(text.len() + 16);
+    match name {
+        Some((span, name)) => {
+            write::spliced(&mut changed, text, &[(span, name)]);
+            // What comes after the name has moved by the difference in length.
+            if let Some(token) = token.as_mut().filter(|token| token.start > span.start) {
+                let shift = |at: usize| at + name.len() - (span.end - span.start);
+                *token = Span {
+                    start: shift(token.start),
+                    end: shift(token.end),
+                };
+            }
+        }
+        None => changed.extend_from_slice(text),
+    }
+    Outgoing {
+        method,
+        params: changed,
+        token,
+        subscription: routed.subscription.clone(),
+    }
+}

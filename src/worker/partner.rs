@@ -1,0 +1,744 @@
+//! The conversations that this worker owns, from the first word to the last.
+//!
+//! ```text
+//!   open ─▶ introduce ─▶ (initialize answered) ─▶ confirm ─▶ ready ─▶ lists … ─▶ retire
+//!     ▲                                                        │
+//!     └──────────── wait ◀────────── failed ◀──────────────────┘
+//! ```
+
+use super::effect::{Close, Effect};
+use super::forward::{Awaiter, Pending, Step};
+use super::link::Errand;
+use super::parcel::{self, Asker, Forward, Opened, Outgoing, Parcel, Standing};
+use super::peers::{Child, Peer};
+use super::{Worker, ticket};
+use crate::config::limits::{ASKED_CHILDREN_MAX, INITIALIZE_TIMEOUT};
+use crate::config::{Share, Transport};
+use crate::event::Event;
+use crate::http::Outbox;
+use crate::id::{ConnectionId, SessionKey, WorkerId};
+use crate::jsonrpc::parse::{self, Span};
+use crate::jsonrpc::write;
+use crate::mcp::handshake::{self, Introduced};
+use crate::mcp::listing::{Kind, take_page};
+use crate::mcp::method::Method;
+use crate::mcp::params::LEVELS;
+use crate::refusal::Refusal;
+use crate::router::directory::Report;
+use crate::session::Session;
+use crate::time::Time;
+use crate::upstream::conversation::{Conversation, Key, State};
+use crate::upstream::lines::Lines;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A conversation, and what carries it.
+#[derive(Debug)]
+pub(super) struct Partner {
+    pub(super) conversation: Conversation,
+    /// The child, while there is one.
+    pub(super) child: Option<ConnectionId>,
+    /// The session at an HTTP server, while one is open or being confirmed.
+    pub(super) opened: Option<Arc<Opened>>,
+    /// Requests that wait for it to open.
+    pub(super) waiting: VecDeque<Forward>,
+    /// The sessions that use it.
+    pub(super) sessions: BTreeMap<SessionKey, Arc<Session>>,
+    /// The server's standing stream.
+    pub(super) listening: Listening,
+    /// Workers that want to know how it stands, one bit each.
+    attached: u64,
+    /// How often it was opened.
+    epoch: u32,
+    /// When the opening began that is under way.
+    opening_since: Time,
+}
+
+/// Whether an HTTP server's standing stream is open.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Listening {
+    /// No: not asked for, or the server has none.
+    No,
+    /// Asked for or open, on this connection.
+    On(ConnectionId),
+    /// To be asked for again then, from after that event.
+    Again(Time, Option<Vec<u8>>),
+}
+
+impl Worker {
+    // ── opening ──────────────────────────────────────────────────────────────────────────────────
+
+    /// Sees to it that a conversation exists and knows its user.
+    pub(super) fn ensure_partner(&mut self, asker: &Asker) -> Result<(), Refusal> {
+        if !self.partners.contains_key(&asker.key) {
+            let server = &self.table.servers[asker.key.server];
+            let own = self
+                .partners
+                .keys()
+                .filter(|key| key.server == asker.key.server);
+            let most = server.connections.max(1).div_ceil(self.workers);
+            if matches!(server.transport, Transport::Stdio(_)) && own.count() >= most {
+                return Err(Refusal::Busy(
+                    "that server has as many children as it may have",
+                ));
+            }
+            self.open_conversation(asker.key.clone(), asker.session.as_ref());
+        }
+        let Some(session) = &asker.session else {
+            return Ok(());
+        };
+        let Some(partner) = self.partners.get_mut(&asker.key) else {
+            return Ok(());
+        };
+        if !session.is_ended() && partner.conversation.join(session.key, session.level()) {
+            partner.sessions.insert(session.key, session.clone());
+            self.set_level(&asker.key);
+        }
+        Ok(())
+    }
+
+    /// Whether a session's own conversation may still be opened, or it has to share one.
+    ///
+    /// A session that asks for one of its own gets it. One that has it only because it can be asked
+    /// something shares past [`ASKED_CHILDREN_MAX`]: what a server asks in it is then refused unless it
+    /// is clear for whom it is.
+    pub(super) fn must_share(&self, key: &Key) -> bool {
+        let server = &self.table.servers[key.server];
+        if key.session.is_none()
+            || server.share == Share::PerSession
+            || self.partners.contains_key(key)
+        {
+            return false;
+        }
+        let alone = self
+            .partners
+            .keys()
+            .filter(|own| own.server == key.server && own.session.is_some());
+        alone.count() >= ASKED_CHILDREN_MAX.div_ceil(self.workers)
+    }
+
+    pub(super) fn open_for(&mut self, asker: &Asker) {
+        if self.must_share(&asker.key) {
+            return;
+        }
+        // A refusal here costs nobody anything: the conversation is asked for again with the first request.
+        let _ = self.ensure_partner(asker);
+    }
+
+    /// Opens a conversation.
+    pub(super) fn open_conversation(&mut self, key: Key, session: Option<&Arc<Session>>) {
+        let server = self.table.servers[key.server].clone();
+        let seed = self.draw_seed();
+        let partner = Partner {
+            conversation: Conversation::new(self.now, key.clone(), server, seed),
+            child: None,
+            opened: None,
+            waiting: VecDeque::new(),
+            sessions: session.iter().map(|s| (s.key, (*s).clone())).collect(),
+            listening: Listening::No,
+            attached: 0,
+            epoch: 0,
+            opening_since: self.now,
+        };
+        let server = key.server;
+        self.partners.insert(key.clone(), partner);
+        self.effects
+            .push_back(Effect::Report(Report::Conversations { server, change: 1 }));
+        self.start(&key);
+    }
+
+    /// Starts the child, or asks the HTTP server to open a session.
+    pub(super) fn start(&mut self, key: &Key) {
+        let now = self.now;
+        let Some(partner) = self.partners.get_mut(key) else {
+            return;
+        };
+        partner.conversation.reopen(now);
+        partner.opening_since = now;
+        partner.epoch += 1;
+        let server = partner.conversation.server.clone();
+        self.wake_at(now + INITIALIZE_TIMEOUT);
+        self.event(Event::UpstreamStarting {
+            server: server.clone(),
+        });
+        if key.is_base() {
+            self.effects
+                .push_back(Effect::Report(Report::Starting { server: key.server }));
+        }
+        match &server.transport {
+            Transport::Stdio(_) => {
+                let child = Child {
+                    key: key.clone(),
+                    lines: Lines::default(),
+                    outbox: Outbox::new(),
+                };
+                let id = self.plug(Peer::Child(Box::new(child)));
+                if let Some(partner) = self.partners.get_mut(key) {
+                    partner.child = Some(id);
+                }
+                self.effects.push_back(Effect::Spawn(id, server));
+            }
+            Transport::Http(_) => self.introduce(key),
+        }
+    }
+
+    /// Sends `initialize`.
+    pub(super) fn introduce(&mut self, key: &Key) {
+        let deadline = self.now + INITIALIZE_TIMEOUT;
+        let outgoing = Outgoing {
+            method: Method::Initialize,
+            params: handshake::introduction(&key.capabilities),
+            token: None,
+            subscription: None,
+        };
+        self.ask_for_itself(key, Step::Initialize, deadline, &outgoing);
+    }
+
+    /// Sends a request that the conversation itself wants answered.
+    fn ask_for_itself(&mut self, key: &Key, step: Step, deadline: Time, outgoing: &Outgoing) {
+        self.wake_at(deadline);
+        let pending = Pending {
+            key: key.clone(),
+            awaiter: Awaiter::Step(step, deadline),
+            session: None,
+            subscription: None,
+        };
+        self.ask_server(key, pending, outgoing);
+    }
+
+    /// A request of the conversation itself was answered.
+    pub(super) fn step_answered(
+        &mut self,
+        key: &Key,
+        step: Step,
+        text: &[u8],
+        answer: Result<Span, Span>,
+        session_id: Option<&str>,
+    ) {
+        match (step, answer) {
+            (Step::Initialize, Ok(result)) => match Introduced::parse(text, result) {
+                Ok(introduced) => self.introduced(key, introduced, session_id),
+                Err(cause) => self.conversation_failed(key, &cause),
+            },
+            (Step::Initialize, Err(error)) => {
+                let message =
+                    parse::member(text, error, "message").and_then(|m| parse::string(text, m));
+                let cause = format!("it refused initialize: {}", message.unwrap_or_default());
+                self.conversation_failed(key, &cause);
+            }
+            (Step::List(kind), Ok(result)) => self.take_list(key, kind, text, result),
+            // A server that announces a capability and does not know its list has an empty one.
+            (Step::List(_), Err(_)) => {
+                if let Some(partner) = self.partners.get_mut(key) {
+                    partner.conversation.paged(false);
+                }
+                self.ask_next_list(key, None);
+            }
+            (Step::Quiet, _) => {}
+        }
+    }
+
+    fn introduced(&mut self, key: &Key, introduced: Introduced, session_id: Option<&str>) {
+        let now = self.now;
+        let Some(partner) = self.partners.get_mut(key) else {
+            return;
+        };
+        let opened = Arc::new(Opened {
+            session_id: session_id.map(String::from),
+            revision: introduced.revision,
+            epoch: partner.epoch,
+        });
+        partner.opened = Some(opened.clone());
+        partner.conversation.introduced = Some(introduced);
+        let mut message = Vec::new();
+        write::notification(&mut message, Method::Initialized.name(), b"");
+        match partner.child {
+            Some(_) => {
+                self.tell_server(key, message);
+                self.conversation_ready(key);
+            }
+            None => {
+                // Requests travel on other connections and could arrive first, so they wait for this.
+                self.prepare_slice(key, &opened);
+                self.wake_at(now + INITIALIZE_TIMEOUT);
+                self.run_errand(
+                    Errand::Confirm {
+                        key: Arc::new(key.clone()),
+                    },
+                    message,
+                );
+            }
+        }
+    }
+
+    /// A conversation may be used.
+    pub(super) fn conversation_ready(&mut self, key: &Key) {
+        let now = self.now;
+        let Some(partner) = self.partners.get_mut(key) else {
+            return;
+        };
+        let Some(introduced) = partner.conversation.introduced.clone() else {
+            return;
+        };
+        let took = now.since(partner.opening_since);
+        let (name, version) = (introduced.name.clone(), introduced.version.clone());
+        partner.conversation.opened(now, introduced);
+        let server = partner.conversation.server.clone();
+        let is_http = partner.child.is_none();
+        let subscribed: Vec<String> = partner
+            .conversation
+            .subscribed()
+            .map(String::from)
+            .collect();
+        self.event(Event::UpstreamReady {
+            server,
+            took,
+            name,
+            version,
+        });
+        if key.is_base() {
+            self.effects
+                .push_back(Effect::Report(Report::Ready { server: key.server }));
+        }
+        self.tell_standing(key);
+        self.dispatch_waiting(key);
+        for uri in subscribed {
+            self.ask_quietly(key, Method::ResourcesSubscribe, &uri_params(&uri));
+        }
+        self.set_level(key);
+        self.relist(key);
+        if is_http
+            && self
+                .partners
+                .get(key)
+                .is_some_and(|partner| partner.listening == Listening::No)
+        {
+            let id = self.listen(key, None);
+            if let Some(partner) = self.partners.get_mut(key) {
+                partner.listening = Listening::On(id);
+            }
+        }
+    }
+
+    /// Sends a request whose answer changes nothing.
+    fn ask_quietly(&mut self, key: &Key, method: Method, params: &[u8]) {
+        let deadline = self.now + INITIALIZE_TIMEOUT;
+        let outgoing = Outgoing {
+            method,
+            params: params.to_vec(),
+            token: None,
+            subscription: None,
+        };
+        self.ask_for_itself(key, Step::Quiet, deadline, &outgoing);
+    }
+
+    // ── lists ────────────────────────────────────────────────────────────────────────────────────
+
+    /// Has all lists fetched anew.
+    pub(super) fn relist(&mut self, key: &Key) {
+        let Some(partner) = self.partners.get_mut(key) else {
+            return;
+        };
+        if partner.conversation.is_open() && partner.conversation.relist() {
+            self.ask_next_list(key, None);
+        }
+    }
+
+    fn ask_next_list(&mut self, key: &Key, cursor: Option<&[u8]>) {
+        let Some(partner) = self.partners.get_mut(key) else {
+            return;
+        };
+        if let Some(kind) = partner.conversation.next_list() {
+            let params = match cursor {
+                Some(cursor) => [b"{\"cursor\":", cursor, b"}"].concat(),
+                None => b"{}".to_vec(),
+            };
+            let deadline = self.now + INITIALIZE_TIMEOUT;
+            let outgoing = Outgoing {
+                method: kind.method(),
+                params,
+                token: None,
+                subscription: None,
+            };
+            return self.ask_for_itself(key, Step::List(kind), deadline, &outgoing);
+        }
+        let Some((listing, again)) = partner.conversation.listed() else {
+            return;
+        };
+        let server = partner.conversation.server.clone();
+        let count = |kind| listing.of(kind).len();
+        self.event(Event::UpstreamListed {
+            server,
+            tools: count(Kind::Tools),
+            prompts: count(Kind::Prompts),
+            resources: count(Kind::Resources),
+            templates: count(Kind::Templates),
+        });
+        let capabilities = key.capabilities.clone();
+        let report = Report::Listed {
+            server: key.server,
+            capabilities,
+            listing: Arc::new(listing),
+        };
+        self.effects.push_back(Effect::Report(report));
+        if again {
+            self.relist(key);
+        }
+    }
+
+    fn take_list(&mut self, key: &Key, kind: Kind, text: &[u8], result: Span) {
+        let Some(partner) = self.partners.get_mut(key) else {
+            return;
+        };
+        let server = partner.conversation.server.clone();
+        let Some(listing) = partner.conversation.listing() else {
+            return;
+        };
+        let page = take_page(kind, text, result, &mut listing.entries[kind as usize]);
+        let (next, why) = match page {
+            Ok(page) => (
+                page.next,
+                (page.left_out > 0).then_some("entries without a name, or too many"),
+            ),
+            Err(fact) => (None, Some(fact)),
+        };
+        let goes_on = partner.conversation.paged(next.is_some());
+        let why = why.or((next.is_some() && !goes_on).then_some("it has too many pages"));
+        if let Some(why) = why {
+            self.event(Event::ListCut {
+                server,
+                method: kind.method(),
+                why,
+            });
+        }
+        self.ask_next_list(key, next.as_deref().filter(|_| goes_on));
+    }
+
+    // ── ending ───────────────────────────────────────────────────────────────────────────────────
+
+    /// A conversation broke. What is in flight fails with the cause; it is opened again after a wait.
+    pub(super) fn conversation_failed(&mut self, key: &Key, cause: &str) {
+        let now = self.now;
+        let Some(partner) = self.partners.get_mut(key) else {
+            return;
+        };
+        let stderr = partner.conversation.stderr.quote();
+        let cause = match stderr.is_empty() {
+            true => cause.to_string(),
+            false => format!("{cause}; the last lines of its stderr:\n{stderr}"),
+        };
+        let (child, listening) = (
+            partner.child.take(),
+            std::mem::replace(&mut partner.listening, Listening::No),
+        );
+        let server = partner.conversation.server.clone();
+        let wait = partner.conversation.failed(now, &cause);
+        partner.opened = None;
+        if let Some(id) = child {
+            self.close(id, Close::Now);
+        }
+        if let Listening::On(id) = listening {
+            self.close(id, Close::Now);
+        }
+        self.fail_pendings(key, &cause);
+        let refused = self
+            .partners
+            .get(key)
+            .and_then(|partner| partner.conversation.unavailable(now));
+        if let Some(reason) = refused
+            && let Some(partner) = self.partners.get_mut(key)
+        {
+            for forward in std::mem::take(&mut partner.waiting) {
+                self.fail_home(forward.home, parcel::unavailable(&server.name, &reason));
+            }
+        }
+        self.event(Event::UpstreamFailed {
+            server,
+            cause: cause.clone(),
+            retry_in: Some(wait),
+        });
+        if key.is_base() {
+            self.effects.push_back(Effect::Report(Report::Failed {
+                server: key.server,
+                cause,
+            }));
+        }
+        self.tell_standing(key);
+        self.wake_at(now + wait);
+    }
+
+    /// Ends a conversation for good.
+    pub(super) fn retire(&mut self, key: &Key) {
+        let Some(partner) = self.partners.remove(key) else {
+            return;
+        };
+        if let Some(id) = partner.child {
+            self.close(id, Close::Now);
+        }
+        if let Listening::On(id) = partner.listening {
+            self.close(id, Close::Now);
+        }
+        self.fail_pendings(key, "its conversation was ended");
+        for forward in partner.waiting {
+            let refusal =
+                parcel::unavailable(&partner.conversation.server.name, "its session has ended");
+            self.fail_home(forward.home, refusal);
+        }
+        if partner
+            .opened
+            .as_ref()
+            .is_some_and(|opened| opened.session_id.is_some())
+        {
+            self.say_farewell(key);
+        }
+        for worker in (0..self.workers).filter(|worker| partner.attached >> worker & 1 == 1) {
+            let down = Standing::Down("its session has ended".into());
+            self.post(
+                WorkerId(worker as u8),
+                Parcel::Opened(Arc::new(key.clone()), down),
+            );
+        }
+        self.slices.remove(key);
+        let server = key.server;
+        self.effects
+            .push_back(Effect::Report(Report::Conversations { server, change: -1 }));
+        self.event(Event::UpstreamRetired {
+            server: partner.conversation.server,
+        });
+    }
+
+    fn fail_pendings(&mut self, key: &Key, cause: &str) {
+        let own: Vec<_> = self
+            .pendings
+            .iter()
+            .filter(|(_, pending)| pending.key == *key)
+            .map(|(t, _)| t)
+            .collect();
+        for ticket in own {
+            // A step's failure is the conversation's, which is what is being dealt with.
+            match self.pendings.get(ticket).map(|pending| &pending.awaiter) {
+                Some(Awaiter::Client(_)) => self.pending_failed(ticket, cause),
+                _ => {
+                    self.pendings.remove(ticket);
+                }
+            }
+        }
+        self.drop_asks(key);
+    }
+
+    // ── other workers ────────────────────────────────────────────────────────────────────────────
+
+    pub(super) fn attach(&mut self, asker: &Asker, from: WorkerId) {
+        let key = Arc::new(asker.key.clone());
+        if let Err(refusal) = self.ensure_partner(asker) {
+            return self.post(
+                from,
+                Parcel::Opened(key, Standing::Down(refusal.message().into())),
+            );
+        }
+        let now = self.now;
+        if let Some(partner) = self.partners.get_mut(&asker.key) {
+            partner.attached |= 1 << from.0;
+            let standing = partner.standing(now);
+            self.post(from, Parcel::Opened(key, standing));
+        }
+    }
+
+    /// Tells every worker that asked how a conversation stands.
+    fn tell_standing(&mut self, key: &Key) {
+        let Some(partner) = self.partners.get(key) else {
+            return;
+        };
+        let (attached, standing) = (partner.attached, partner.standing(self.now));
+        let shared = Arc::new(key.clone());
+        for worker in (0..self.workers).filter(|worker| attached >> worker & 1 == 1) {
+            self.post(
+                WorkerId(worker as u8),
+                Parcel::Opened(shared.clone(), standing.clone()),
+            );
+        }
+        // The owner's own errands need the head whether or not an exchange has asked for the slice.
+        if attached >> self.id.0 & 1 == 0 {
+            self.slice_told(key, standing);
+        }
+    }
+
+    /// An HTTP server has forgotten the session: open another.
+    pub(super) fn forgotten(&mut self, key: &Key, epoch: u32) {
+        let Some(partner) = self.partners.get_mut(key) else {
+            return;
+        };
+        if partner
+            .opened
+            .as_ref()
+            .is_none_or(|opened| opened.epoch != epoch)
+        {
+            // It is being opened already, or has been since: say so to who asks.
+            return self.tell_standing(key);
+        }
+        partner.opened = None;
+        let listening = std::mem::replace(&mut partner.listening, Listening::No);
+        let server = partner.conversation.server.clone();
+        if let Listening::On(id) = listening {
+            self.close(id, Close::Now);
+        }
+        self.event(Event::UpstreamReopened { server });
+        self.start(key);
+        self.tell_standing(key);
+    }
+
+    pub(super) fn unreachable(&mut self, key: &Key, cause: &str) {
+        match self
+            .partners
+            .get(key)
+            .map(|partner| &partner.conversation.state)
+        {
+            Some(State::Open { .. }) => self.conversation_failed(key, cause),
+            Some(_) => self.tell_standing(key),
+            None => {}
+        }
+    }
+
+    // ── an HTTP server's standing stream ─────────────────────────────────────────────────────────
+
+    /// The server opened it; nothing to do but to know.
+    pub(super) fn listening(&mut self, _key: &Key) {}
+
+    /// The server has none.
+    pub(super) fn not_listening(&mut self, key: &Key) {
+        if let Some(partner) = self.partners.get_mut(key) {
+            partner.listening = Listening::No;
+        }
+    }
+
+    /// It ended: ask for it again after a while.
+    pub(super) fn listen_again(&mut self, key: &Key, last: Option<Vec<u8>>, after: Duration) {
+        let at = self.now + after;
+        if let Some(partner) = self.partners.get_mut(key)
+            && matches!(partner.listening, Listening::On(_))
+        {
+            partner.listening = Listening::Again(at, last);
+            self.wake_at(at);
+        }
+    }
+
+    // ── users ────────────────────────────────────────────────────────────────────────────────────
+
+    /// A session has ended: its own conversations end, and the shared ones forget it.
+    pub(super) fn session_ended(&mut self, session: SessionKey) {
+        self.forget_user(session);
+        self.forget_asks(session);
+        let now = self.now;
+        let used: Vec<Key> = self
+            .partners
+            .iter()
+            .filter(|(key, partner)| {
+                key.session == Some(session) || partner.conversation.has_user(session)
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in used {
+            if key.session == Some(session) {
+                self.retire(&key);
+                continue;
+            }
+            let Some(partner) = self.partners.get_mut(&key) else {
+                continue;
+            };
+            partner.sessions.remove(&session);
+            let orphans = partner.conversation.leave(now, session);
+            if partner.conversation.is_open() {
+                for uri in orphans {
+                    self.ask_quietly(&key, Method::ResourcesUnsubscribe, &uri_params(&uri));
+                }
+            }
+            self.set_level(&key);
+            self.wake_at(now + crate::config::limits::CONVERSATION_IDLE_TIMEOUT);
+        }
+    }
+
+    pub(super) fn level_chosen(&mut self, session: SessionKey, level: u8) {
+        let used: Vec<Key> = self
+            .partners
+            .iter()
+            .filter(|(_, partner)| partner.conversation.has_user(session))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in used {
+            if let Some(partner) = self.partners.get_mut(&key) {
+                partner.conversation.choose_level(session, level);
+            }
+            self.set_level(&key);
+        }
+    }
+
+    /// Sets a server to the least serious level that any of its users wants to hear of.
+    fn set_level(&mut self, key: &Key) {
+        let Some(partner) = self
+            .partners
+            .get_mut(key)
+            .filter(|partner| partner.conversation.is_open())
+        else {
+            return;
+        };
+        if let Some(level) = partner.conversation.level_to_set() {
+            let params = format!("{{\"level\":\"{}\"}}", LEVELS[usize::from(level)]);
+            self.ask_quietly(key, Method::SetLevel, params.as_bytes());
+        }
+    }
+
+    pub(super) fn roots_changed(&mut self, session: SessionKey) {
+        let own = self.partners.iter().filter(|(key, partner)| {
+            partner.conversation.is_open()
+                && (key.session == Some(session)
+                    || partner.conversation.sole_user(self.now) == Some(session))
+        });
+        let own: Vec<Key> = own.map(|(key, _)| key.clone()).collect();
+        for key in own {
+            let mut message = Vec::new();
+            write::notification(&mut message, Method::RootsChanged.name(), b"");
+            self.tell_server(&key, message);
+        }
+    }
+
+    /// Why a server that is not in the catalog cannot be asked.
+    pub(super) fn why_unlisted(&self, place: usize) -> String {
+        if let Some(reason) = &self.table.reasons[place] {
+            return reason.to_string();
+        }
+        let own = self
+            .partners
+            .get(&Key::base(place))
+            .and_then(|p| p.conversation.unavailable(self.now));
+        own.unwrap_or_else(|| "it is starting and has not listed anything yet".into())
+    }
+
+    /// Whether this wire is still the child of a conversation.
+    pub(super) fn is_current_child(&self, key: &Key, id: ConnectionId) -> bool {
+        self.wires.get(ticket(id)).is_some()
+            && self
+                .partners
+                .get(key)
+                .is_some_and(|partner| partner.child == Some(id))
+    }
+}
+
+impl Partner {
+    fn standing(&self, now: Time) -> Standing {
+        match &self.opened {
+            Some(opened) if self.conversation.is_open() => Standing::Open(opened.clone()),
+            _ => match self.conversation.unavailable(now) {
+                Some(reason) => Standing::Down(reason.into()),
+                None => Standing::Opening,
+            },
+        }
+    }
+}
+
+fn uri_params(uri: &str) -> Vec<u8> {
+    let mut params = b"{\"uri\":".to_vec();
+    write::string(&mut params, uri);
+    params.push(b'}');
+    params
+}

@@ -1,0 +1,453 @@
+//! Everything that happens because time passes, and what happens to all at once.
+//!
+//! There is no timer for each thing: every deadline is a field, the earliest of them is known, and when it
+//! has come all are looked at. A deadline that moved on costs nothing until then.
+
+use super::effect::{Close, Effect};
+use super::exchange::{Awaits, Sink};
+use super::forward::Awaiter;
+use super::intent::{Local, LocalAnswer, Opening};
+use super::partner::Listening;
+use super::peers::Peer;
+use super::{Worker, connection_id, exchange_id, exchange_ticket, ticket};
+use crate::config::limits::{
+    CONVERSATION_IDLE_TIMEOUT, INITIALIZE_TIMEOUT, LIST_CHANGED_INTERVAL, STREAM_KEEP_ALIVE,
+};
+use crate::event::{Event, SessionEnd};
+use crate::http::sse::KEEP_ALIVE;
+use crate::mcp::listing::Kind;
+use crate::mcp::method::Method;
+use crate::refusal::Refusal;
+use crate::router::table::Table;
+use crate::session::Session;
+use crate::time::Time;
+use crate::upstream::conversation::{Key, State};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two sweeps. A deadline is met this much late at worst.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(10);
+/// Between two looks at all sessions.
+const SESSION_SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+
+impl Worker {
+    /// Looks at every deadline.
+    pub(super) fn sweep(&mut self) {
+        let now = self.now;
+        self.sweep_at = Time::NEVER;
+        let due = [
+            self.sweep_clients(),
+            self.sweep_exchanges(),
+            self.sweep_pendings(),
+            self.sweep_partners(),
+            self.sweep_pools(),
+            self.sweep_catchings(),
+            self.expire_asks(),
+            self.sweep_sessions(),
+            self.announce_if_due(),
+        ];
+        let next = due
+            .into_iter()
+            .min()
+            .unwrap_or(Time::NEVER)
+            .min(self.sweep_at);
+        self.sweep_at = if next == Time::NEVER {
+            next
+        } else {
+            next.max(now + SWEEP_INTERVAL)
+        };
+    }
+
+    fn sweep_clients(&mut self) -> Time {
+        let (now, date) = (self.now, self.date());
+        let mut next = Time::NEVER;
+        for ticket in self.wires.tickets() {
+            let id = connection_id(ticket);
+            let Some(client) = self.client(id) else {
+                continue;
+            };
+            let address = client.address;
+            if client
+                .connection
+                .deadline()
+                .is_some_and(|deadline| deadline <= now)
+            {
+                if let Some(fault) = client.connection.timed_out(now, &date) {
+                    self.note_fault(address, fault);
+                }
+                self.settle(id);
+            }
+            let Some(client) = self.client(id) else {
+                continue;
+            };
+            if client.connection.is_streaming() {
+                if now.since(client.spoke_at) >= STREAM_KEEP_ALIVE {
+                    self.stream_bytes(id, KEEP_ALIVE);
+                }
+                let Some(client) = self.client(id) else {
+                    continue;
+                };
+                next = next.min(client.spoke_at + STREAM_KEEP_ALIVE);
+            }
+            let Some(client) = self.client(id) else {
+                continue;
+            };
+            next = next.min(client.connection.deadline().unwrap_or(Time::NEVER));
+        }
+        next
+    }
+
+    fn sweep_exchanges(&mut self) -> Time {
+        let now = self.now;
+        let mut next = Time::NEVER;
+        for ticket in self.exchanges.tickets() {
+            let id = exchange_id(ticket);
+            let Some(exchange) = self.exchanges.get(ticket) else {
+                continue;
+            };
+            let patient = matches!(
+                exchange.sink,
+                Sink::Answer {
+                    may_stream: true,
+                    ..
+                }
+            );
+            if exchange.deadline <= now {
+                match &exchange.awaits {
+                    Awaits::Lists(..) | Awaits::Servers(_) => self.release(id),
+                    awaits => {
+                        let server = awaits
+                            .server()
+                            .map(|server| server.name.clone())
+                            .unwrap_or_default();
+                        let refusal = super::parcel::timed_out(&server, now.since(exchange.began));
+                        self.give_up(id, refusal, "it took too long");
+                    }
+                }
+                continue;
+            }
+            next = next.min(exchange.deadline);
+            // A client that waits long behind a proxy is kept company.
+            if patient {
+                let quiet_until = exchange.began + STREAM_KEEP_ALIVE;
+                if quiet_until <= now {
+                    self.ensure_stream(id);
+                } else {
+                    next = next.min(quiet_until);
+                }
+            }
+        }
+        next
+    }
+
+    fn sweep_pendings(&mut self) -> Time {
+        let mut next = Time::NEVER;
+        for ticket in self.pendings.tickets() {
+            let Some(pending) = self.pendings.get(ticket) else {
+                continue;
+            };
+            match pending.awaiter {
+                Awaiter::Step(_, until) | Awaiter::Ghost(until) if until > self.now => {
+                    next = next.min(until)
+                }
+                Awaiter::Step(..) => {
+                    let limit = INITIALIZE_TIMEOUT.as_secs();
+                    self.pending_failed(ticket, &format!("it did not answer within {limit} s"));
+                }
+                Awaiter::Ghost(_) => {
+                    self.pendings.remove(ticket);
+                }
+                Awaiter::Client(_) => {}
+            }
+        }
+        next
+    }
+
+    fn sweep_partners(&mut self) -> Time {
+        let now = self.now;
+        let mut next = Time::NEVER;
+        let keys: Vec<Key> = self.partners.keys().cloned().collect();
+        for key in keys {
+            let Some(partner) = self.partners.get(&key) else {
+                continue;
+            };
+            let conversation = &partner.conversation;
+            match conversation.state {
+                State::Opening { since } if since + INITIALIZE_TIMEOUT <= now => {
+                    let limit = INITIALIZE_TIMEOUT.as_secs();
+                    let cause = format!("it did not answer initialize within {limit} s");
+                    self.conversation_failed(&key, &cause);
+                }
+                State::Opening { since } => next = next.min(since + INITIALIZE_TIMEOUT),
+                State::Waiting { until, .. } if until <= now && !self.draining => self.start(&key),
+                State::Waiting { until, .. } if !self.draining => next = next.min(until),
+                State::Waiting { .. } | State::Open { .. } => {}
+            }
+            let Some(partner) = self.partners.get(&key) else {
+                continue;
+            };
+            if let Listening::Again(at, last) = &partner.listening {
+                if *at <= now {
+                    let last = last.clone();
+                    let id = self.listen(&key, last.as_deref());
+                    if let Some(partner) = self.partners.get_mut(&key) {
+                        partner.listening = Listening::On(id);
+                    }
+                } else {
+                    next = next.min(*at);
+                }
+            }
+            let Some(partner) = self.partners.get(&key) else {
+                continue;
+            };
+            if !key.is_base() && !partner.conversation.has_users() && partner.waiting.is_empty() {
+                let until = partner.conversation.idle_since + CONVERSATION_IDLE_TIMEOUT;
+                if until <= now {
+                    self.retire(&key);
+                } else {
+                    next = next.min(until);
+                }
+            }
+        }
+        next
+    }
+
+    fn sweep_pools(&mut self) -> Time {
+        let mut next = Time::NEVER;
+        for place in 0..self.pools.len() {
+            for id in self.pools[place].expired(self.now) {
+                self.close(id, Close::Now);
+            }
+            next = next.min(self.pools[place].deadline().unwrap_or(Time::NEVER));
+        }
+        next
+    }
+
+    fn sweep_catchings(&mut self) -> Time {
+        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.catchings)
+            .into_iter()
+            .partition(|catching| catching.at <= self.now);
+        let next = later
+            .iter()
+            .map(|catching| catching.at)
+            .min()
+            .unwrap_or(Time::NEVER);
+        self.catchings = later;
+        due.into_iter().for_each(|catching| self.catch_up(catching));
+        next
+    }
+
+    fn sweep_sessions(&mut self) -> Time {
+        if self.sessions.is_empty() {
+            return Time::NEVER;
+        }
+        let due = self.sessions_swept_at + SESSION_SWEEP_INTERVAL;
+        if due > self.now {
+            return due;
+        }
+        self.sessions_swept_at = self.now;
+        let (first, step) = (usize::from(self.id.0), self.workers);
+        for session in self.sessions.sweep(self.now, first, step) {
+            self.event(Event::SessionEnded {
+                why: SessionEnd::Idle,
+            });
+            self.forget_session(&session);
+        }
+        self.now + SESSION_SWEEP_INTERVAL
+    }
+
+    // ── tables ───────────────────────────────────────────────────────────────────────────────────
+
+    /// Takes over a new table. Exchanges in flight keep what they began with.
+    pub(super) fn adopt(&mut self, table: Arc<Table>) {
+        let before = std::mem::replace(&mut self.table, table);
+        if self.announced.is_none() && changed(&before, &self.table) {
+            let due = self.now + LIST_CHANGED_INTERVAL;
+            self.announced = Some((before, due));
+            self.wake_at(due);
+        }
+        for ticket in self.exchanges.tickets() {
+            let Some(exchange) = self.exchanges.get(ticket) else {
+                continue;
+            };
+            let released = match &exchange.awaits {
+                Awaits::Lists(..) => self.lists_awaited(exchange.session.as_deref()).is_none(),
+                Awaits::Servers(_) => self.servers_awaited().is_none(),
+                _ => false,
+            };
+            if released {
+                self.release(exchange_id(ticket));
+            }
+        }
+    }
+
+    /// Answers what waited for servers with what is known now.
+    fn release(&mut self, id: crate::id::ExchangeId) {
+        let Some(exchange) = self.exchanges.remove(exchange_ticket(id)) else {
+            return;
+        };
+        let Some(connection) = exchange.sink.connection() else {
+            return;
+        };
+        let local = |answer, method| Local {
+            id: exchange.id.clone(),
+            method,
+            tool: None,
+            principal: exchange.principal.clone(),
+            answer,
+            stream_only: exchange.stream_only,
+        };
+        match exchange.awaits {
+            Awaits::Lists(kind, cursor) => {
+                let answer = self.page(exchange.session.as_deref(), kind, cursor.as_deref());
+                self.answer_locally(connection, local(answer, kind.method()), None);
+            }
+            Awaits::Servers(hello) => {
+                let opening = Opening {
+                    id: exchange.id,
+                    hello,
+                    principal: exchange.principal,
+                    stream_only: exchange.stream_only,
+                };
+                self.carry_out(connection, super::intent::Intent::Welcome(opening));
+            }
+            _ => {
+                let answer = LocalAnswer::Refused(Refusal::Internal);
+                self.answer_locally(connection, local(answer, exchange.method), None);
+            }
+        }
+    }
+
+    /// Tells every client on this worker which of its lists have changed, if it is time.
+    fn announce_if_due(&mut self) -> Time {
+        match &self.announced {
+            None => return Time::NEVER,
+            Some((_, due)) if *due > self.now => return *due,
+            Some(_) => {}
+        }
+        let Some((before, _)) = self.announced.take() else {
+            return Time::NEVER;
+        };
+        let mut told = 0;
+        for ticket in self.wires.tickets() {
+            let session = match self.wires.get(ticket).map(|wire| &wire.peer) {
+                Some(Peer::Client(client)) => client.standing.clone(),
+                Some(Peer::Stdio(front)) => front.session.clone(),
+                _ => None,
+            };
+            let Some(session) = session else { continue };
+            let changed = changed_for(&before, &self.table, &session);
+            told += usize::from(!changed.is_empty());
+            for method in changed {
+                let mut message = Vec::new();
+                crate::jsonrpc::write::notification(&mut message, method.name(), b"");
+                self.tell_session(&session, message.into());
+            }
+        }
+        if told > 0 {
+            self.event(Event::ListChangeAnnounced { sessions: told });
+        }
+        Time::NEVER
+    }
+
+    // ── drain ────────────────────────────────────────────────────────────────────────────────────
+
+    /// Finishes what is in flight and admits nothing.
+    pub(super) fn begin_drain(&mut self) {
+        self.draining = true;
+        for ticket in self.wires.tickets() {
+            let id = connection_id(ticket);
+            let Some(client) = self.client(id) else {
+                continue;
+            };
+            client.connection.begin_drain();
+            if client.standing.take().is_some() {
+                self.event(Event::StreamClosed);
+                self.end_event_stream(id);
+            }
+            self.settle(id);
+        }
+        for exchange in self.exchanges.tickets().into_iter().map(exchange_id) {
+            let waits = self
+                .exchange(exchange)
+                .is_some_and(|e| matches!(e.awaits, Awaits::Lists(..) | Awaits::Servers(_)));
+            if waits {
+                self.release(exchange);
+            }
+        }
+    }
+
+    /// Lets go of everything: children get the end of their input, sessions at servers are ended.
+    pub fn finish(&mut self) {
+        self.draining = true;
+        let open: Vec<Key> = self
+            .partners
+            .iter()
+            .filter(|(_, p)| p.opened.is_some() && p.child.is_none())
+            .map(|(k, _)| k.clone())
+            .collect();
+        for key in open {
+            if self
+                .partners
+                .get(&key)
+                .and_then(|p| p.opened.as_ref())
+                .is_some_and(|o| o.session_id.is_some())
+            {
+                self.say_farewell(&key);
+            }
+        }
+        self.close_children();
+    }
+
+    /// Cuts what is still in flight; how much that was.
+    pub fn cut(&mut self) -> usize {
+        let cut = self.exchanges.len();
+        for exchange in self.exchanges.tickets().into_iter().map(exchange_id) {
+            self.give_up(exchange, Refusal::Draining, "the gateway is shutting down");
+        }
+        for ticket in self.wires.tickets() {
+            if self
+                .wires
+                .get(ticket)
+                .is_some_and(|wire| matches!(wire.peer, Peer::Client(_)))
+            {
+                self.effects.push_back(Effect::Flush(connection_id(ticket)));
+            }
+        }
+        cut
+    }
+
+    /// Whether a wire is still there: for the shell's own checks.
+    pub fn knows(&self, id: crate::id::ConnectionId) -> bool {
+        self.wires.get(ticket(id)).is_some()
+    }
+}
+
+/// Whether any client sees other lists than before.
+fn changed(before: &Table, after: &Table) -> bool {
+    let differs = |a: &crate::router::catalog::Catalog, b: &crate::router::catalog::Catalog| {
+        Kind::ALL
+            .iter()
+            .any(|kind| a.digest(*kind) != b.digest(*kind))
+    };
+    differs(&before.base, &after.base)
+        || after.catalogs.iter().any(|(capabilities, catalog)| {
+            differs(
+                before.catalogs.get(capabilities).unwrap_or(&before.base),
+                catalog,
+            )
+        })
+}
+
+/// The notifications for the lists that one session sees changed.
+fn changed_for(before: &Table, after: &Table, session: &Session) -> BTreeSet<Method> {
+    let (old, new) = (
+        before.catalog(Some(&session.capabilities)),
+        after.catalog(Some(&session.capabilities)),
+    );
+    let changed = Kind::ALL
+        .into_iter()
+        .filter(|kind| old.digest(*kind) != new.digest(*kind));
+    changed.map(Kind::changed).collect()
+}
