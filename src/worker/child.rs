@@ -1,6 +1,5 @@
 //! A child's side of a conversation: its lines, its complaints, its end.
 
-use super::effect::Close;
 use super::{Worker, ticket, wire_id};
 use crate::event::Event;
 use crate::id::ConnectionId;
@@ -116,18 +115,6 @@ impl Worker {
         {
             partner.child = None;
             self.conversation_failed(&key, cause);
-        }
-    }
-
-    /// Ends every child's input, so that it can finish.
-    pub(super) fn close_children(&mut self) {
-        let children: Vec<ConnectionId> = self
-            .partners
-            .values()
-            .filter_map(|partner| partner.child)
-            .collect();
-        for id in children {
-            self.close(id, Close::Now);
         }
     }
 }

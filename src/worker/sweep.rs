@@ -3,13 +3,13 @@
 //! There is no timer for each thing: every deadline is a field, the earliest of them is known, and when it
 //! has come all are looked at. A deadline that moved on costs nothing until then.
 
-use super::effect::{Close, Effect};
+use super::effect::Close;
 use super::exchange::{Awaits, Sink};
 use super::forward::Awaiter;
 use super::intent::{Local, LocalAnswer, Opening};
 use super::partner::Listening;
 use super::peers::Peer;
-use super::{Worker, connection_id, exchange_id, exchange_ticket, ticket};
+use super::{Worker, connection_id, exchange_id, exchange_ticket};
 use crate::config::limits::{
     CONVERSATION_IDLE_TIMEOUT, INITIALIZE_TIMEOUT, LIST_CHANGED_INTERVAL, STREAM_KEEP_ALIVE,
 };
@@ -376,51 +376,6 @@ impl Worker {
                 self.release(exchange);
             }
         }
-    }
-
-    /// Lets go of everything: children get the end of their input, sessions at servers are ended.
-    pub fn finish(&mut self) {
-        self.draining = true;
-        let open: Vec<Key> = self
-            .partners
-            .iter()
-            .filter(|(_, p)| p.opened.is_some() && p.child.is_none())
-            .map(|(k, _)| k.clone())
-            .collect();
-        for key in open {
-            if self
-                .partners
-                .get(&key)
-                .and_then(|p| p.opened.as_ref())
-                .is_some_and(|o| o.session_id.is_some())
-            {
-                self.say_farewell(&key);
-            }
-        }
-        self.close_children();
-    }
-
-    /// Cuts what is still in flight; how much that was.
-    pub fn cut(&mut self) -> usize {
-        let cut = self.exchanges.len();
-        for exchange in self.exchanges.tickets().into_iter().map(exchange_id) {
-            self.give_up(exchange, Refusal::Draining, "the gateway is shutting down");
-        }
-        for ticket in self.wires.tickets() {
-            if self
-                .wires
-                .get(ticket)
-                .is_some_and(|wire| matches!(wire.peer, Peer::Client(_)))
-            {
-                self.effects.push_back(Effect::Flush(connection_id(ticket)));
-            }
-        }
-        cut
-    }
-
-    /// Whether a wire is still there: for the shell's own checks.
-    pub fn knows(&self, id: crate::id::ConnectionId) -> bool {
-        self.wires.get(ticket(id)).is_some()
     }
 }
 
