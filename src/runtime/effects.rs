@@ -85,6 +85,8 @@ impl<W: Driven> Loop<W> {
                 entry.unread = true;
                 entry.blocked = entry.socket.has_unsent();
                 self.tell(Input::Connected(id));
+                // What was asked to be sent while it was being opened had nowhere to go.
+                self.flush(id);
                 self.read(id);
             }
             Progress::Failed(fact) => {

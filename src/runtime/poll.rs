@@ -293,7 +293,7 @@ impl<W: Driven> Loop<W> {
     }
 
     /// Writes what the worker shows until there is nothing or the kernel takes no more.
-    fn flush(&mut self, id: ConnectionId) {
+    pub(super) fn flush(&mut self, id: ConnectionId) {
         loop {
             let Some(entry) = self.entries.get_mut(id) else {
                 return;
