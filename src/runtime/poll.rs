@@ -383,6 +383,9 @@ impl<W: Driven> Loop<W> {
     }
 
     fn adopt(&mut self, stream: TcpStream, peer: SocketAddr, front: Front) {
+        // The worker may give the newcomer the slot of one that it has closed in this very turn: that one
+        // has to be gone here as well.
+        self.carry_out();
         match caught(|| self.worker.accept(self.now, peer, front)) {
             Ok(id) => self.take_in(id, Side::Client, Socket::Tcp(stream)),
             Err(message) => {
