@@ -105,6 +105,12 @@ impl Worker {
                 let link = self.open_link(server);
                 self.put_on(link, errand, &body);
             }
+            // An answer or a cancellation may be what those wait for that hold every connection: it takes one
+            // of its own. There are no more of them than requests in flight, which are bounded.
+            Lease::Full if matches!(errand, Errand::Tell { .. }) => {
+                let link = self.connect(server, false);
+                self.put_on(link, errand, &body);
+            }
             Lease::Full => self.pools[server].wait(Waiter::Errand(Box::new((errand, body)))),
         }
     }
@@ -490,6 +496,7 @@ impl Worker {
         if peer.pooled {
             self.pools[peer.server].closed(id);
         }
+        let pooled = peer.pooled;
         if let Some(errand) = peer.errand {
             match &errand {
                 Errand::Request { pending, key } if !peer.connected => {
@@ -499,7 +506,7 @@ impl Worker {
             }
         }
         // Its place in the pool is free for who waits.
-        if let Some(waiter) = self.pools[peer.server].next_waiter() {
+        if pooled && let Some(waiter) = self.pools[peer.server].next_waiter() {
             match waiter {
                 Waiter::Exchange(exchange) => self.take_turn(exchange),
                 Waiter::Errand(errand) => {
