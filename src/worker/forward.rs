@@ -575,7 +575,7 @@ impl Worker {
 }
 
 /// Where the id stands in an answer that we write in a server's place.
-const SPAN_OF_ZERO: Span = Span { start: 21, end: 22 };
+const SPAN_OF_ZERO: Span = Span { start: 22, end: 23 };
 
 /// A request with our id, and our progress token where the client wants progress.
 fn write_request(out: &mut Vec<u8>, id: u64, outgoing: &Outgoing) {
