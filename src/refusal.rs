@@ -61,6 +61,12 @@ pub enum Refusal {
     TimedOut { server: String, after: Duration },
     /// The client cancelled; nobody reads this, but the HTTP exchange must end.
     Cancelled,
+
+    // Towards a server that asked something of a client.
+    /// The client does not know the method, or has not declared that it can be asked this.
+    ClientCannot(&'static str),
+    /// The client could not be asked, or did not answer.
+    ClientUnreached(&'static str),
 }
 
 impl Refusal {
@@ -76,12 +82,12 @@ impl Refusal {
             | Refusal::MediaType
             | Refusal::Forbidden(_)
             | Refusal::Conflict(_) => -32600,
-            Refusal::MethodUnknown(_) => -32601,
+            Refusal::MethodUnknown(_) | Refusal::ClientCannot(_) => -32601,
             Refusal::Params(_) | Refusal::ToolUnknown { .. } | Refusal::PromptUnknown { .. } => {
                 -32602
             }
             Refusal::ResourceUnknown { .. } => -32002,
-            Refusal::Internal => -32603,
+            Refusal::Internal | Refusal::ClientUnreached(_) => -32603,
             Refusal::Failed { .. } | Refusal::Cancelled => -32000,
             Refusal::TimedOut { .. } => -32001,
             Refusal::Unavailable { .. } => -32003,
@@ -163,6 +169,7 @@ impl Refusal {
                 after.as_millis() as f64 / 1000.0
             ),
             Refusal::Cancelled => "Cancelled by the client".into(),
+            Refusal::ClientCannot(why) | Refusal::ClientUnreached(why) => (*why).into(),
         }
     }
 

@@ -8,7 +8,7 @@ use switchbox::config::surroundings::Given;
 use switchbox::config::syntax::Syntax;
 
 /// The first byte chooses the syntax, the rest is the file.
-pub fn check(input: &[u8]) {
+pub(crate) fn check(input: &[u8]) {
     let Some((choice, text)) = input.split_first() else {
         return;
     };

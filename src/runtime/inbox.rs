@@ -81,6 +81,7 @@ impl<T> Mailbox<T> {
     }
 
     /// How many wait.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.receiver.len()
     }

@@ -87,6 +87,9 @@ impl Worker {
         let Some(exchange) = self.exchanges.remove(exchange_ticket(id)) else {
             return self.event(Event::ParcelStale);
         };
+        if refusal == Refusal::Cancelled && self.end_silently(id, &exchange) {
+            return self.close_exchange(exchange, Outcome::Cancelled, 200);
+        }
         let mut text = Vec::new();
         write::error(&mut text, &exchange.id, &refusal.to_json());
         let status = self.give(
@@ -101,6 +104,39 @@ impl Worker {
             _ => Outcome::Refused,
         };
         self.close_exchange(exchange, outcome, status);
+    }
+
+    /// Ends an exchange that its client cancelled without an answer, which it does not expect any more
+    /// (basic/utilities/cancellation); whether its connection allows that.
+    fn end_silently(&mut self, id: ExchangeId, exchange: &Exchange) -> bool {
+        if let (
+            Some(session),
+            Sink::Stream { at, .. } | Sink::Elsewhere { at, .. } | Sink::Lost { at },
+        ) = (&exchange.session, &exchange.sink)
+        {
+            session.end_stream(at.stream);
+        }
+        match exchange.sink {
+            Sink::Answer {
+                connection,
+                may_stream: true,
+            } => {
+                self.begin_event_stream(connection, &[]);
+                self.end_event_stream(connection);
+            }
+            Sink::Stream { connection, .. } => self.end_event_stream(connection),
+            Sink::Elsewhere { place, .. } => {
+                let home = Home {
+                    worker: self.id,
+                    exchange: id,
+                };
+                self.relay(place, home, Vec::new(), Relay::Last);
+            }
+            Sink::Answer { .. } => return false,
+            Sink::Line { connection } => self.settle(connection),
+            Sink::Lost { .. } | Sink::Gone => {}
+        }
+        true
     }
 
     /// Sends an exchange's last message to wherever it goes; the HTTP status that it went with.

@@ -13,6 +13,7 @@ use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::write;
 use crate::mcp::method::{Direction, Kind, Method};
 use crate::mcp::params::Params;
+use crate::refusal::Refusal;
 use crate::time::Time;
 use crate::upstream::conversation::Key;
 
@@ -41,7 +42,12 @@ impl Worker {
     ) {
         let to_client = method.direction() == Direction::ToClient && method.kind() == Kind::Request;
         if !to_client {
-            return self.refuse_server(key, id, method, -32601, "clients know no such method");
+            return self.refuse_server(
+                key,
+                id,
+                method,
+                Refusal::ClientCannot("clients know no such method"),
+            );
         }
         let asked = match addressee {
             Addressee::Exchange(home) => self.session_in_flight(key, home),
@@ -51,15 +57,14 @@ impl Worker {
         let Some(session) = asked.and_then(|session| self.session_of(key, session)) else {
             let why = "it cannot be told which client this is for; give each session its own conversation \
                        (share = \"per_session\")";
-            return self.refuse_server(key, id, method, -32603, why);
+            return self.refuse_server(key, id, method, Refusal::ClientUnreached(why));
         };
         if !session.capabilities.allows(method) {
             return self.refuse_server(
                 key,
                 id,
                 method,
-                -32601,
-                "the client has not declared this capability",
+                Refusal::ClientCannot("the client has not declared this capability"),
             );
         }
         let own = self
@@ -72,8 +77,7 @@ impl Worker {
                 key,
                 id,
                 method,
-                -32603,
-                "the client has too many requests to answer",
+                Refusal::ClientUnreached("the client has too many requests to answer"),
             );
         }
         let text = envelope.text;
@@ -125,19 +129,13 @@ impl Worker {
         found.and_then(|(_, pending)| pending.session)
     }
 
-    fn refuse_server(
-        &mut self,
-        key: &Key,
-        id: &[u8],
-        method: Method,
-        code: i32,
-        why: &'static str,
-    ) {
-        let mut error = Vec::new();
-        write::error_object(&mut error, code, why, b"");
+    fn refuse_server(&mut self, key: &Key, id: &[u8], method: Method, refusal: Refusal) {
         let mut message = Vec::new();
-        write::error(&mut message, id, &error);
+        write::error(&mut message, id, &refusal.to_json());
         self.tell_server(key, message);
+        let (Refusal::ClientCannot(why) | Refusal::ClientUnreached(why)) = refusal else {
+            return;
+        };
         let server = self.table.servers[key.server].clone();
         self.event(Event::ServerRequestRefused {
             server,
@@ -175,7 +173,7 @@ impl Worker {
             return;
         };
         if let Some(ask) = self.asks.remove(ticket) {
-            self.refuse_server(&ask.key, &ask.id, ask.method, -32603, why);
+            self.refuse_server(&ask.key, &ask.id, ask.method, Refusal::ClientUnreached(why));
         }
     }
 

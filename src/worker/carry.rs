@@ -218,7 +218,15 @@ impl Worker {
         local.answer = LocalAnswer::Result(welcome);
         self.answer_locally(id, local, Some(&session));
         match self.stdio(id) {
-            Some(front) => front.session = Some(session.clone()),
+            Some(front) => {
+                front.session = Some(session.clone());
+                // All there is to say to this client goes the one way.
+                let place = Place {
+                    worker: self.id,
+                    connection: id,
+                };
+                session.resume(place, None);
+            }
             None => {
                 if let Some(client) = self.client(id) {
                     client.session = Some(session.clone());
@@ -230,11 +238,13 @@ impl Worker {
     }
 
     /// Where a session declared what none before did, has its servers asked what they list for it.
-    fn ask_for_lists(&mut self, session: &Arc<Session>) {
+    pub(super) fn ask_for_lists(&mut self, session: &Arc<Session>) {
         let capabilities = session.capabilities.text();
         if &**capabilities == "{}" {
             return;
         }
+        self.declared
+            .insert(capabilities.clone(), Arc::downgrade(session));
         let known = self.table.catalogs.get(capabilities);
         let unlisted: Vec<usize> = match known {
             Some(catalog) => catalog.unlisted.clone(),

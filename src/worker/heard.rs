@@ -18,6 +18,7 @@ use crate::mcp::params::{self, Params};
 use crate::session::Session;
 use crate::session::replay::EventId;
 use crate::upstream::conversation::Key;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Whom something is for that a server said.
@@ -245,6 +246,17 @@ impl Worker {
         own.or_else(exchange)
             .filter(|session| !session.is_ended())
             .cloned()
+    }
+
+    /// The requests in flight of a conversation: the sessions they are of.
+    pub(super) fn sessions_in_flight(&self, key: &Key) -> BTreeSet<Option<SessionKey>> {
+        let own = self
+            .pendings
+            .iter()
+            .filter(|(_, pending)| pending.key == *key);
+        own.filter(|(_, pending)| !matches!(pending.awaiter, Awaiter::Step(..)))
+            .map(|(_, pending)| pending.session)
+            .collect()
     }
 
     // ── a session's standing stream ──────────────────────────────────────────────────────────────

@@ -10,6 +10,7 @@
 //! worker is told what happened ([`Input`]), asked what it wants done ([`Effect`]) and never waits. All of
 //! its state belongs to it alone, but for the sessions, which any worker may look up.
 
+mod abandon;
 mod answer;
 mod asks;
 mod carry;
@@ -23,10 +24,14 @@ mod intent;
 mod link;
 mod message;
 pub mod parcel;
+mod parting;
 mod partner;
 mod peers;
+mod slice;
 mod slots;
+mod standing;
 mod sweep;
+mod users;
 mod wire_id;
 
 use crate::auth::keys::Keys;
@@ -36,6 +41,7 @@ use crate::event::Event;
 use crate::http::{DateClock, HttpDate};
 use crate::id::{ConnectionId, ExchangeId, WorkerId};
 use crate::router::table::Table;
+use crate::session::Session;
 use crate::session::store::Store;
 use crate::time::{Time, Wall};
 use crate::upstream::conversation::Key;
@@ -43,13 +49,14 @@ use crate::upstream::pool::Pool;
 use asks::Ask;
 use effect::{Effect, Input};
 use exchange::Exchange;
-use forward::{Pending, Slice};
+use forward::Pending;
 use parcel::Parcel;
 use partner::Partner;
 use peers::Wire;
+use slice::Slice;
 use slots::Slots;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// What a worker is given when it begins.
 pub struct Seat {
@@ -107,6 +114,8 @@ pub struct Worker {
     sessions_swept_at: Time,
     /// The table that clients were told of last, while they do not know the present one.
     announced: Option<(Arc<Table>, Time)>,
+    /// What sessions of this worker declared, and the one that did so last.
+    declared: BTreeMap<Arc<str>, Weak<Session>>,
     draining: bool,
 }
 
@@ -146,6 +155,7 @@ impl Worker {
             sweep_at: Time::NEVER,
             sessions_swept_at: Time::ZERO,
             announced: None,
+            declared: BTreeMap::new(),
             draining: false,
             config: seat.config,
             table: seat.table,

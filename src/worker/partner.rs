@@ -6,12 +6,12 @@
 //!     └──────────── wait ◀────────── failed ◀──────────────────┘
 //! ```
 
+use super::Worker;
 use super::effect::{Close, Effect};
 use super::forward::{Awaiter, Pending, Step};
 use super::link::Errand;
 use super::parcel::{self, Asker, Forward, Opened, Outgoing, Parcel, Standing};
 use super::peers::{Child, Peer};
-use super::{Worker, ticket};
 use crate::config::limits::{ASKED_CHILDREN_MAX, INITIALIZE_TIMEOUT};
 use crate::config::{Share, Transport};
 use crate::event::Event;
@@ -22,16 +22,14 @@ use crate::jsonrpc::write;
 use crate::mcp::handshake::{self, Introduced};
 use crate::mcp::listing::{Kind, take_page};
 use crate::mcp::method::Method;
-use crate::mcp::params::LEVELS;
 use crate::refusal::Refusal;
 use crate::router::directory::Report;
 use crate::session::Session;
 use crate::time::Time;
-use crate::upstream::conversation::{Conversation, Key, State};
+use crate::upstream::conversation::{Conversation, Key};
 use crate::upstream::lines::Lines;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A conversation, and what carries it.
 #[derive(Debug)]
@@ -48,11 +46,11 @@ pub(super) struct Partner {
     /// The server's standing stream.
     pub(super) listening: Listening,
     /// Workers that want to know how it stands, one bit each.
-    attached: u64,
+    pub(super) attached: u64,
     /// How often it was opened.
-    epoch: u32,
+    pub(super) epoch: u32,
     /// When the opening began that is under way.
-    opening_since: Time,
+    pub(super) opening_since: Time,
 }
 
 /// Whether an HTTP server's standing stream is open.
@@ -196,7 +194,13 @@ impl Worker {
     }
 
     /// Sends a request that the conversation itself wants answered.
-    fn ask_for_itself(&mut self, key: &Key, step: Step, deadline: Time, outgoing: &Outgoing) {
+    pub(super) fn ask_for_itself(
+        &mut self,
+        key: &Key,
+        step: Step,
+        deadline: Time,
+        outgoing: &Outgoing,
+    ) {
         self.wake_at(deadline);
         let pending = Pending {
             key: key.clone(),
@@ -239,7 +243,12 @@ impl Worker {
         }
     }
 
-    fn introduced(&mut self, key: &Key, introduced: Introduced, session_id: Option<&str>) {
+    pub(super) fn introduced(
+        &mut self,
+        key: &Key,
+        introduced: Introduced,
+        session_id: Option<&str>,
+    ) {
         let now = self.now;
         let Some(partner) = self.partners.get_mut(key) else {
             return;
@@ -322,7 +331,7 @@ impl Worker {
     }
 
     /// Sends a request whose answer changes nothing.
-    fn ask_quietly(&mut self, key: &Key, method: Method, params: &[u8]) {
+    pub(super) fn ask_quietly(&mut self, key: &Key, method: Method, params: &[u8]) {
         let deadline = self.now + INITIALIZE_TIMEOUT;
         let outgoing = Outgoing {
             method,
@@ -345,7 +354,7 @@ impl Worker {
         }
     }
 
-    fn ask_next_list(&mut self, key: &Key, cursor: Option<&[u8]>) {
+    pub(super) fn ask_next_list(&mut self, key: &Key, cursor: Option<&[u8]>) {
         let Some(partner) = self.partners.get_mut(key) else {
             return;
         };
@@ -387,7 +396,7 @@ impl Worker {
         }
     }
 
-    fn take_list(&mut self, key: &Key, kind: Kind, text: &[u8], result: Span) {
+    pub(super) fn take_list(&mut self, key: &Key, kind: Kind, text: &[u8], result: Span) {
         let Some(partner) = self.partners.get_mut(key) else {
             return;
         };
@@ -508,7 +517,7 @@ impl Worker {
         });
     }
 
-    fn fail_pendings(&mut self, key: &Key, cause: &str) {
+    pub(super) fn fail_pendings(&mut self, key: &Key, cause: &str) {
         let own: Vec<_> = self
             .pendings
             .iter()
@@ -526,206 +535,10 @@ impl Worker {
         }
         self.drop_asks(key);
     }
-
-    // ── other workers ────────────────────────────────────────────────────────────────────────────
-
-    pub(super) fn attach(&mut self, asker: &Asker, from: WorkerId) {
-        let key = Arc::new(asker.key.clone());
-        if let Err(refusal) = self.ensure_partner(asker) {
-            return self.post(
-                from,
-                Parcel::Opened(key, Standing::Down(refusal.message().into())),
-            );
-        }
-        let now = self.now;
-        if let Some(partner) = self.partners.get_mut(&asker.key) {
-            partner.attached |= 1 << from.0;
-            let standing = partner.standing(now);
-            self.post(from, Parcel::Opened(key, standing));
-        }
-    }
-
-    /// Tells every worker that asked how a conversation stands.
-    fn tell_standing(&mut self, key: &Key) {
-        let Some(partner) = self.partners.get(key) else {
-            return;
-        };
-        let (attached, standing) = (partner.attached, partner.standing(self.now));
-        let shared = Arc::new(key.clone());
-        for worker in (0..self.workers).filter(|worker| attached >> worker & 1 == 1) {
-            self.post(
-                WorkerId(worker as u8),
-                Parcel::Opened(shared.clone(), standing.clone()),
-            );
-        }
-        // The owner's own errands need the head whether or not an exchange has asked for the slice.
-        if attached >> self.id.0 & 1 == 0 {
-            self.slice_told(key, standing);
-        }
-    }
-
-    /// An HTTP server has forgotten the session: open another.
-    pub(super) fn forgotten(&mut self, key: &Key, epoch: u32) {
-        let Some(partner) = self.partners.get_mut(key) else {
-            return;
-        };
-        if partner
-            .opened
-            .as_ref()
-            .is_none_or(|opened| opened.epoch != epoch)
-        {
-            // It is being opened already, or has been since: say so to who asks.
-            return self.tell_standing(key);
-        }
-        partner.opened = None;
-        let listening = std::mem::replace(&mut partner.listening, Listening::No);
-        let server = partner.conversation.server.clone();
-        if let Listening::On(id) = listening {
-            self.close(id, Close::Now);
-        }
-        self.event(Event::UpstreamReopened { server });
-        self.start(key);
-        self.tell_standing(key);
-    }
-
-    pub(super) fn unreachable(&mut self, key: &Key, cause: &str) {
-        match self
-            .partners
-            .get(key)
-            .map(|partner| &partner.conversation.state)
-        {
-            Some(State::Open { .. }) => self.conversation_failed(key, cause),
-            Some(_) => self.tell_standing(key),
-            None => {}
-        }
-    }
-
-    // ── an HTTP server's standing stream ─────────────────────────────────────────────────────────
-
-    /// The server opened it; nothing to do but to know.
-    pub(super) fn listening(&mut self, _key: &Key) {}
-
-    /// The server has none.
-    pub(super) fn not_listening(&mut self, key: &Key) {
-        if let Some(partner) = self.partners.get_mut(key) {
-            partner.listening = Listening::No;
-        }
-    }
-
-    /// It ended: ask for it again after a while.
-    pub(super) fn listen_again(&mut self, key: &Key, last: Option<Vec<u8>>, after: Duration) {
-        let at = self.now + after;
-        if let Some(partner) = self.partners.get_mut(key)
-            && matches!(partner.listening, Listening::On(_))
-        {
-            partner.listening = Listening::Again(at, last);
-            self.wake_at(at);
-        }
-    }
-
-    // ── users ────────────────────────────────────────────────────────────────────────────────────
-
-    /// A session has ended: its own conversations end, and the shared ones forget it.
-    pub(super) fn session_ended(&mut self, session: SessionKey) {
-        self.forget_user(session);
-        self.forget_asks(session);
-        let now = self.now;
-        let used: Vec<Key> = self
-            .partners
-            .iter()
-            .filter(|(key, partner)| {
-                key.session == Some(session) || partner.conversation.has_user(session)
-            })
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in used {
-            if key.session == Some(session) {
-                self.retire(&key);
-                continue;
-            }
-            let Some(partner) = self.partners.get_mut(&key) else {
-                continue;
-            };
-            partner.sessions.remove(&session);
-            let orphans = partner.conversation.leave(now, session);
-            if partner.conversation.is_open() {
-                for uri in orphans {
-                    self.ask_quietly(&key, Method::ResourcesUnsubscribe, &uri_params(&uri));
-                }
-            }
-            self.set_level(&key);
-            self.wake_at(now + crate::config::limits::CONVERSATION_IDLE_TIMEOUT);
-        }
-    }
-
-    pub(super) fn level_chosen(&mut self, session: SessionKey, level: u8) {
-        let used: Vec<Key> = self
-            .partners
-            .iter()
-            .filter(|(_, partner)| partner.conversation.has_user(session))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in used {
-            if let Some(partner) = self.partners.get_mut(&key) {
-                partner.conversation.choose_level(session, level);
-            }
-            self.set_level(&key);
-        }
-    }
-
-    /// Sets a server to the least serious level that any of its users wants to hear of.
-    fn set_level(&mut self, key: &Key) {
-        let Some(partner) = self
-            .partners
-            .get_mut(key)
-            .filter(|partner| partner.conversation.is_open())
-        else {
-            return;
-        };
-        if let Some(level) = partner.conversation.level_to_set() {
-            let params = format!("{{\"level\":\"{}\"}}", LEVELS[usize::from(level)]);
-            self.ask_quietly(key, Method::SetLevel, params.as_bytes());
-        }
-    }
-
-    pub(super) fn roots_changed(&mut self, session: SessionKey) {
-        let own = self.partners.iter().filter(|(key, partner)| {
-            partner.conversation.is_open()
-                && (key.session == Some(session)
-                    || partner.conversation.sole_user(self.now) == Some(session))
-        });
-        let own: Vec<Key> = own.map(|(key, _)| key.clone()).collect();
-        for key in own {
-            let mut message = Vec::new();
-            write::notification(&mut message, Method::RootsChanged.name(), b"");
-            self.tell_server(&key, message);
-        }
-    }
-
-    /// Why a server that is not in the catalog cannot be asked.
-    pub(super) fn why_unlisted(&self, place: usize) -> String {
-        if let Some(reason) = &self.table.reasons[place] {
-            return reason.to_string();
-        }
-        let own = self
-            .partners
-            .get(&Key::base(place))
-            .and_then(|p| p.conversation.unavailable(self.now));
-        own.unwrap_or_else(|| "it is starting and has not listed anything yet".into())
-    }
-
-    /// Whether this wire is still the child of a conversation.
-    pub(super) fn is_current_child(&self, key: &Key, id: ConnectionId) -> bool {
-        self.wires.get(ticket(id)).is_some()
-            && self
-                .partners
-                .get(key)
-                .is_some_and(|partner| partner.child == Some(id))
-    }
 }
 
 impl Partner {
-    fn standing(&self, now: Time) -> Standing {
+    pub(super) fn standing(&self, now: Time) -> Standing {
         match &self.opened {
             Some(opened) if self.conversation.is_open() => Standing::Open(opened.clone()),
             _ => match self.conversation.unavailable(now) {
@@ -736,7 +549,7 @@ impl Partner {
     }
 }
 
-fn uri_params(uri: &str) -> Vec<u8> {
+pub(super) fn uri_params(uri: &str) -> Vec<u8> {
     let mut params = b"{\"uri\":".to_vec();
     write::string(&mut params, uri);
     params.push(b'}');

@@ -23,7 +23,7 @@ use crate::session::Session;
 use crate::time::Time;
 use crate::upstream::conversation::{Key, State};
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// Between two sweeps. A deadline is met this much late at worst.
@@ -266,6 +266,18 @@ impl Worker {
             let due = self.now + LIST_CHANGED_INTERVAL;
             self.announced = Some((before, due));
             self.wake_at(due);
+        }
+        // A server that is there only now has not been asked yet what it lists for those who declared more.
+        self.declared
+            .retain(|_, session| session.strong_count() > 0);
+        let declared: Vec<Arc<Session>> = self
+            .declared
+            .values()
+            .filter_map(Weak::upgrade)
+            .filter(|session| !session.is_ended())
+            .collect();
+        for session in declared {
+            self.ask_for_lists(&session);
         }
         for ticket in self.exchanges.tickets() {
             let Some(exchange) = self.exchanges.get(ticket) else {

@@ -1,0 +1,81 @@
+//! Giving up on an exchange, and letting its server know.
+
+use super::exchange::Awaits;
+use super::forward::Awaiter;
+use super::parcel::{Abandoned, Parcel};
+use super::{Worker, exchange_ticket, slots, wire_id};
+use crate::id::{ExchangeId, Home};
+use crate::jsonrpc::write;
+use crate::mcp::method::Method;
+use crate::refusal::Refusal;
+use std::time::Duration;
+
+/// How long a server may still be busy with an exchange that was given up.
+const GHOST_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Worker {
+    /// Ends an exchange whose answer nobody waits for any more, and lets its server know.
+    pub(super) fn give_up(&mut self, id: ExchangeId, refusal: Refusal, reason: &'static str) {
+        let home = Home {
+            worker: self.id,
+            exchange: id,
+        };
+        let Some(exchange) = self.exchanges.get(exchange_ticket(id)) else {
+            return;
+        };
+        match &exchange.awaits {
+            Awaits::Owner { key, .. } => {
+                let abandoned = Abandoned {
+                    key: key.clone(),
+                    home,
+                    reason,
+                };
+                self.post(
+                    self.owner(&abandoned.key),
+                    Parcel::Abandoned(Box::new(abandoned)),
+                );
+            }
+            Awaits::Link { pending, .. } => {
+                let pending = *pending;
+                self.abandon(pending, reason);
+            }
+            Awaits::Turn { .. } | Awaits::Lists(..) | Awaits::Servers(_) | Awaits::Nothing => {}
+        }
+        self.refuse(id, refusal);
+    }
+
+    pub(super) fn abandon_at_owner(&mut self, abandoned: &Abandoned) {
+        if let Some(partner) = self.partners.get_mut(&abandoned.key) {
+            partner
+                .waiting
+                .retain(|forward| forward.home != abandoned.home);
+        }
+        let found = self.pendings.iter().find(
+            |(_, pending)| matches!(pending.awaiter, Awaiter::Client(home) if home == abandoned.home),
+        );
+        if let Some((ticket, _)) = found {
+            self.abandon(ticket, abandoned.reason);
+        }
+    }
+
+    /// Tells a server that nobody waits for its answer. What it says in the meantime could still be about
+    /// that, so the request is remembered for a while.
+    pub(super) fn abandon(&mut self, ticket: slots::Ticket, reason: &str) {
+        let until = self.now + GHOST_TIMEOUT;
+        let wire = wire_id::pack(self.id, ticket);
+        let Some(pending) = self.pendings.get_mut(ticket) else {
+            return;
+        };
+        pending.awaiter = Awaiter::Ghost(until);
+        let key = pending.key.clone();
+        self.wake_at(until);
+        let mut params = b"{\"requestId\":".to_vec();
+        write::integer(&mut params, wire);
+        params.extend_from_slice(b",\"reason\":");
+        write::string(&mut params, reason);
+        params.push(b'}');
+        let mut message = Vec::new();
+        write::notification(&mut message, Method::Cancelled.name(), &params);
+        self.tell_server(&key, message);
+    }
+}

@@ -1,0 +1,201 @@
+//! What becomes of a connection to a server, and of what it was used for, when a response or the connection
+//! itself has come to its end.
+
+use super::effect::{Close, Effect};
+use super::forward::{Awaiter, Waiter};
+use super::link::{Catching, Errand, Progress, RETRY};
+use super::parcel::{Parcel, Standing};
+use super::peers::{LinkPeer, Peer};
+use super::{Worker, slots, ticket};
+use crate::id::ConnectionId;
+use crate::upstream::conversation::Key;
+use std::sync::Arc;
+
+impl Worker {
+    /// The server closed its side.
+    pub(super) fn link_ended(&mut self, id: ConnectionId) {
+        let Some(peer) = self.link(id) else { return };
+        match peer.link.ended() {
+            Err(error) => self.drop_link(id, &error.to_string()),
+            Ok(None) if peer.errand.is_none() => self.close(id, Close::Now),
+            Ok(body) => {
+                let (errand, opening) = (peer.errand.clone(), peer.progress.opening.take());
+                if let (Some(body), Some(errand), Some(opening)) = (body, errand, opening) {
+                    peer.progress.answered = true;
+                    self.body_arrived(&errand, &opening, &body);
+                }
+                self.link_done(id);
+            }
+        }
+    }
+
+    /// Closes a connection that broke.
+    pub(super) fn drop_link(&mut self, id: ConnectionId, cause: &str) {
+        let Some(wire) = self.wires.remove(ticket(id)) else {
+            return;
+        };
+        self.effects.push_back(Effect::Close(id, Close::Now));
+        if let Peer::Link(peer) = wire.peer {
+            self.link_lost(id, *peer, cause);
+        }
+    }
+
+    /// A response is complete.
+    pub(super) fn link_done(&mut self, id: ConnectionId) {
+        let Some(peer) = self.link(id) else { return };
+        let errand = peer.errand.take();
+        let progress = std::mem::take(&mut peer.progress);
+        let reusable = peer.link.is_reusable() && peer.pooled;
+        if let Some(errand) = errand {
+            self.errand_over(errand, progress, "its stream ended without the answer");
+        }
+        if reusable {
+            self.link_free(id);
+        } else {
+            self.close(id, Close::Now);
+        }
+    }
+
+    /// A connection can carry the next request.
+    pub(super) fn link_free(&mut self, id: ConnectionId) {
+        let Some(peer) = self.link(id) else { return };
+        let (server, allowed) = (peer.server, peer.link.keep_alive_timeout());
+        loop {
+            match self.pools[server].next_waiter() {
+                Some(Waiter::Exchange(exchange)) => {
+                    if self.exchange(exchange).is_some() {
+                        // Its conversation may stand otherwise by now; then it finds its own way.
+                        self.pools[server].give_back(self.now, id, allowed);
+                        return self.take_turn(exchange);
+                    }
+                }
+                Some(Waiter::Errand(errand)) => {
+                    let (errand, body) = *errand;
+                    return self.put_on(id, errand, &body);
+                }
+                None => break,
+            }
+        }
+        self.pools[server].give_back(self.now, id, allowed);
+        if let Some(deadline) = self.pools[server].deadline() {
+            self.wake_at(deadline);
+        }
+    }
+
+    /// A connection is gone, with whatever it was used for.
+    pub(super) fn link_lost(&mut self, id: ConnectionId, peer: LinkPeer, cause: &str) {
+        if peer.pooled {
+            self.pools[peer.server].closed(id);
+        }
+        let pooled = peer.pooled;
+        if let Some(errand) = peer.errand {
+            match &errand {
+                Errand::Request { pending, key } if !peer.connected => {
+                    self.not_connected(*pending, key, cause);
+                }
+                _ => self.errand_over(errand, peer.progress, cause),
+            }
+        }
+        // Its place in the pool is free for who waits.
+        if pooled && let Some(waiter) = self.pools[peer.server].next_waiter() {
+            match waiter {
+                Waiter::Exchange(exchange) => self.take_turn(exchange),
+                Waiter::Errand(errand) => {
+                    let (errand, body) = *errand;
+                    self.run_errand(errand, body);
+                }
+            }
+        }
+    }
+
+    /// Nothing was sent, so that an exchange may wait for the server to be back.
+    pub(super) fn not_connected(&mut self, pending: slots::Ticket, key: &Arc<Key>, cause: &str) {
+        let home = match self.pendings.get(pending).map(|pending| &pending.awaiter) {
+            Some(Awaiter::Client(home)) if home.worker == self.id => Some(*home),
+            _ => None,
+        };
+        match home {
+            Some(home) if self.take_back(home.exchange) => {
+                self.doubt_slice(key);
+                self.post(
+                    self.owner(key),
+                    Parcel::Unreachable(key.clone(), cause.into()),
+                );
+                self.take_turn(home.exchange);
+            }
+            _ => {
+                self.pending_failed(pending, cause);
+                self.post(
+                    self.owner(key),
+                    Parcel::Unreachable(key.clone(), cause.into()),
+                );
+            }
+        }
+    }
+
+    pub(super) fn errand_over(&mut self, errand: Errand, progress: Progress, cause: &str) {
+        match errand {
+            Errand::Request { pending, key } | Errand::Catch { pending, key } => {
+                if progress.answered || self.pendings.get(pending).is_none() {
+                    return;
+                }
+                match progress.last_event {
+                    Some(last_event) => {
+                        let at = self.now + progress.retry.unwrap_or(RETRY);
+                        self.wake_at(at);
+                        self.catchings.push(Catching {
+                            at,
+                            pending,
+                            key,
+                            last_event,
+                        });
+                    }
+                    None => self.pending_failed(pending, cause),
+                }
+            }
+            Errand::Listen { key } => {
+                self.listen_again(&key, progress.last_event, progress.retry.unwrap_or(RETRY))
+            }
+            Errand::Confirm { key } if !progress.answered => self.conversation_failed(&key, cause),
+            Errand::Confirm { .. } | Errand::Tell { .. } | Errand::Farewell => {}
+        }
+    }
+
+    // ── forgotten sessions ───────────────────────────────────────────────────────────────────────
+
+    pub(super) fn has_session_id(&self, key: &Key) -> bool {
+        match self.slices.get(key).map(|slice| &slice.standing) {
+            Some(Standing::Open(opened)) => opened.session_id.is_some(),
+            _ => false,
+        }
+    }
+
+    /// The server did not know the session, so it did not do what was asked: open a new one, ask again.
+    pub(super) fn session_forgotten(&mut self, pending: slots::Ticket, key: &Arc<Key>) {
+        let home = match self.pendings.get(pending).map(|pending| &pending.awaiter) {
+            Some(Awaiter::Client(home)) if home.worker == self.id => Some(*home),
+            _ => None,
+        };
+        self.report_forgotten(key);
+        match home {
+            Some(home) if self.take_back(home.exchange) => self.take_turn(home.exchange),
+            _ => self.pending_failed(pending, "it has forgotten the session (HTTP 404)"),
+        }
+    }
+
+    pub(super) fn report_forgotten(&mut self, key: &Arc<Key>) {
+        let epoch = match self.slices.get(&**key).map(|slice| &slice.standing) {
+            Some(Standing::Open(opened)) => opened.epoch,
+            _ => return,
+        };
+        self.doubt_slice(key);
+        self.post(self.owner(key), Parcel::Forgotten(key.clone(), epoch));
+    }
+
+    /// Has everything wait until the owner says how the conversation stands.
+    pub(super) fn doubt_slice(&mut self, key: &Key) {
+        if let Some(slice) = self.slices.get_mut(key) {
+            slice.standing = Standing::Opening;
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! How a conversation with an HTTP server stands, as other workers and its own standing stream need to know.
+
+use super::Worker;
+use super::effect::Close;
+use super::parcel::{Asker, Parcel, Standing};
+use super::partner::Listening;
+use crate::event::Event;
+use crate::id::WorkerId;
+use crate::upstream::conversation::{Key, State};
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Worker {
+    pub(super) fn attach(&mut self, asker: &Asker, from: WorkerId) {
+        let key = Arc::new(asker.key.clone());
+        if let Err(refusal) = self.ensure_partner(asker) {
+            return self.post(
+                from,
+                Parcel::Opened(key, Standing::Down(refusal.message().into())),
+            );
+        }
+        let now = self.now;
+        if let Some(partner) = self.partners.get_mut(&asker.key) {
+            partner.attached |= 1 << from.0;
+            let standing = partner.standing(now);
+            self.post(from, Parcel::Opened(key, standing));
+        }
+    }
+
+    /// Tells every worker that asked how a conversation stands.
+    pub(super) fn tell_standing(&mut self, key: &Key) {
+        let Some(partner) = self.partners.get(key) else {
+            return;
+        };
+        let (attached, standing) = (partner.attached, partner.standing(self.now));
+        let shared = Arc::new(key.clone());
+        for worker in (0..self.workers).filter(|worker| attached >> worker & 1 == 1) {
+            self.post(
+                WorkerId(worker as u8),
+                Parcel::Opened(shared.clone(), standing.clone()),
+            );
+        }
+        // The owner's own errands need the head whether or not an exchange has asked for the slice.
+        if attached >> self.id.0 & 1 == 0 {
+            self.slice_told(key, standing);
+        }
+    }
+
+    /// An HTTP server has forgotten the session: open another.
+    pub(super) fn forgotten(&mut self, key: &Key, epoch: u32) {
+        let Some(partner) = self.partners.get_mut(key) else {
+            return;
+        };
+        if partner
+            .opened
+            .as_ref()
+            .is_none_or(|opened| opened.epoch != epoch)
+        {
+            // It is being opened already, or has been since: say so to who asks.
+            return self.tell_standing(key);
+        }
+        partner.opened = None;
+        let listening = std::mem::replace(&mut partner.listening, Listening::No);
+        let server = partner.conversation.server.clone();
+        if let Listening::On(id) = listening {
+            self.close(id, Close::Now);
+        }
+        self.event(Event::UpstreamReopened { server });
+        self.start(key);
+        self.tell_standing(key);
+    }
+
+    pub(super) fn unreachable(&mut self, key: &Key, cause: &str) {
+        match self
+            .partners
+            .get(key)
+            .map(|partner| &partner.conversation.state)
+        {
+            Some(State::Open { .. }) => self.conversation_failed(key, cause),
+            Some(_) => self.tell_standing(key),
+            None => {}
+        }
+    }
+
+    // ── an HTTP server's standing stream ─────────────────────────────────────────────────────────
+
+    /// The server opened it; nothing to do but to know.
+    pub(super) fn listening(&mut self, _key: &Key) {}
+
+    /// The server has none.
+    pub(super) fn not_listening(&mut self, key: &Key) {
+        if let Some(partner) = self.partners.get_mut(key) {
+            partner.listening = Listening::No;
+        }
+    }
+
+    /// It ended: ask for it again after a while.
+    pub(super) fn listen_again(&mut self, key: &Key, last: Option<Vec<u8>>, after: Duration) {
+        let at = self.now + after;
+        if let Some(partner) = self.partners.get_mut(key)
+            && matches!(partner.listening, Listening::On(_))
+        {
+            partner.listening = Listening::Again(at, last);
+            self.wake_at(at);
+        }
+    }
+}
