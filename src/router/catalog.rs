@@ -229,7 +229,10 @@ impl Catalog {
             page.extend_from_slice(b"{\"");
             page.extend_from_slice(kind.member().as_bytes());
             page.extend_from_slice(b"\":[");
-            page.extend_from_slice(&chunk.join(&b','));
+            for (place, text) in chunk.iter().enumerate() {
+                page.extend_from_slice(if place == 0 { b"" } else { b"," });
+                page.extend_from_slice(text);
+            }
             page.push(b']');
             if number + 1 < chunks.len() {
                 page.extend_from_slice(

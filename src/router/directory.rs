@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Between two tables.
-const TABLE_INTERVAL: Duration = Duration::from_millis(10);
+const TABLE_INTERVAL: Duration = Duration::from_millis(25);
 /// Sets of capabilities with a catalog of their own. Clients past this see the base catalog.
 const CATALOGS_MAX: usize = 64;
 

@@ -33,7 +33,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut files = None;
     while let Some(argument) = arguments.next() {
         match argument.to_str() {
-            Some("--keeper") => return keep(std::io::stdin().lock()),
+            Some("--keeper") => {
+                // Comes back only where there is no shell.
+                let _ = shell().exec();
+                return keep(std::io::stdin().lock());
+            }
             Some("--parent") => parent = number(arguments.next()),
             Some("--files") => files = number(arguments.next()),
             Some("--") => break,
@@ -83,6 +87,33 @@ fn become_child(
         ErrorKind::NotFound => NOT_FOUND,
         _ => NOT_EXECUTABLE,
     })
+}
+
+/// What [`keep`] does, in the words of the system's shell: a process that is there for as long as the gateway
+/// and does nothing should not hold two megabytes more than it needs.
+const KEEP: &str = r#"
+trap '' TERM INT HUP
+groups=' '
+while read -r note; do
+  group=${note#?}
+  case $group in '' | 0 | 1 | *[!0-9]*) continue ;; esac
+  case $groups in
+    *" $group "*) known=yes ;;
+    *) known=no ;;
+  esac
+  case $note$known in
+    +*no) groups="$groups$group " ;;
+    -*yes) groups="${groups%% $group *} ${groups#* $group }" ;;
+  esac
+done
+for group in $groups; do kill -KILL -- "-$group"; done
+"#;
+
+/// The shell that does it.
+fn shell() -> Command {
+    let mut shell = Command::new("/bin/sh");
+    shell.arg0("switchbox-guard").args(["-c", KEEP]);
+    shell
 }
 
 /// Reads `+GROUP` and `-GROUP` lines until they end, then kills the groups that were added and not taken
@@ -181,6 +212,34 @@ mod tests {
         check(&["+1", "2\n", "+", "13", "\n-12", "\n"], &[13]);
         check(&["+12\n+12\n"], &[12]);
         check(&["+12"], &[]);
+    }
+
+    #[test]
+    fn shell_knows_the_same_groups() {
+        let check = |notes: &str| {
+            let listed = KEEP.replace("kill -KILL -- \"-$group\"", "echo \"$group\"");
+            let mut shell = Command::new("/bin/sh")
+                .args(["-c", &listed])
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .expect("every system that tests run on has a shell");
+            let mut stdin = shell.stdin.take().expect("asked for above");
+            std::io::Write::write_all(&mut stdin, notes.as_bytes()).expect("it reads");
+            drop(stdin);
+            let output = shell.wait_with_output().expect("it ends");
+            let groups: Vec<i32> = String::from_utf8_lossy(&output.stdout)
+                .lines()
+                .map(|line| line.parse().expect("a number"))
+                .collect();
+            assert_eq!(groups, left_over(&[notes]), "{notes:?}");
+        };
+        check("");
+        check("+12\n+13\n-12\n");
+        check("+12\n+13\n+14\n-13\n-14\n+15\n");
+        check("+12\n+12\n-12\n");
+        check("-7\n+2\n+22\n+222\n-22\n");
+        check("+0\n+1\n-5\n\n7\n+\n");
     }
 
     #[test]
