@@ -1,4 +1,79 @@
 //! switchbox: every MCP server you have behind one endpoint.
+//!
+//! A synchronous, thread-per-core gateway for the Model Context Protocol, of one small binary. This page is its
+//! architecture, and is kept true.
+//!
+//! # The line
+//!
+//! ```text
+//!  bytes ─▶ downstream ─▶ auth ─▶ session ─▶ router ─▶ upstream ─▶ bytes      forward, by value
+//!              ▲                     │                     │
+//!              └──── refusal/reply ──┴── Answered{exchange} ◀┘                back, by id
+//! ```
+//!
+//! A request comes in on one side and an answer goes out on the other. Forward by value, back by
+//! [`id::ExchangeId`]; there are no callbacks. [`worker`] is the only module that knows the whole line; each of
+//! its files knows one stretch of it.
+//!
+//! # Layers
+//!
+//! | layer | modules | may import |
+//! |---|---|---|
+//! | 0 words | [`time`] [`id`] [`secret`] [`config`] | std, serde |
+//! | 1 grammars | [`http`] [`jsonrpc`] | 0 |
+//! | 2 protocol | [`mcp`] [`refusal`] [`event`] | 0, 1 |
+//! | 3 stages | [`downstream`] [`auth`] [`session`] [`router`] [`upstream`] | 0 to 2, never each other |
+//! | 4 worker | [`worker`] | 0 to 3 |
+//! | 5 shell | [`runtime`] [`telemetry`] [`ops`] [`cli`] | all |
+//!
+//! `tests/tidy.rs` reads the imports and holds this table.
+//!
+//! # What is absent
+//!
+//! - Layers 0 to 4 do not read the clock, draw randomness, touch a socket, start a thread or hold an unbounded
+//!   queue. `now` and seeds are arguments; no output depends on the order of a randomly seeded map.
+//! - Only [`mcp`] compares protocol revisions.
+//! - Only [`refusal`] makes error answers in our own name, only `telemetry/metrics.rs` names metrics, only
+//!   [`config::limits`] holds numbers that an operator might ask about, only [`event`] says what can be logged.
+//! - What a tool says and is told passes through as bytes. The envelope is read, the content is not; members that
+//!   nobody here knows survive.
+//! - A worker never waits for another worker. A full inbox is a refusal.
+//! - No `unsafe`, no async runtime.
+//!
+//! # Threads and who owns what
+//!
+//! ```text
+//!  controller (main thread): signals, children, the directory of what servers offer, drain     log thread
+//!      │ tables · pipes · drain                                                                 ▲ bounded
+//!      ▼                                                                                        │
+//!  acceptor: accept, limits ── socket ──▶ least loaded worker          helper: name look-ups
+//!      ▼
+//!  worker 0 │ worker 1 │ …   readiness loop, slabs of connections, exchanges and requests, its own table
+//!      └──── one inbox each, woken only when asleep ────┘
+//! ```
+//!
+//! - A socket, pipe or TLS state belongs to one worker for life.
+//! - A *conversation* ([`upstream::conversation`]) is a child, or a session with an HTTP server. It belongs to one
+//!   worker. A child is reached by parcel through its owner. An HTTP server is reached from every worker over
+//!   connections of its own, so that a call takes no hop; what they need to know of the conversation is a *slice*
+//!   that the owner keeps up to date.
+//! - Clients share a conversation as long as what they declared to servers is the same. A session that servers may
+//!   ask something (sampling, elicitation, roots) has a child of its own, because a child does not say for whom it
+//!   asks. What cannot be attributed to one client is delivered to none.
+//! - The routing table ([`router::table`]) is immutable. The controller's pure half, [`router::directory`], builds
+//!   the next one from what workers report and hands it to each; pages of lists stand in it as bytes.
+//! - Sessions live in a sharded map ([`session::store`]); a connection remembers its own.
+//! - There is no timer for each thing. Every deadline is a field; the earliest is known, and when it has come all
+//!   are looked at (`worker/sweep.rs`).
+//!
+//! [`worker::Worker`] is pure: [`worker::Worker::handle`] takes an [`worker::effect::Input`],
+//! [`worker::Worker::poll`] gives an [`worker::effect::Effect`], [`worker::Worker::deadline`] says when to come
+//! back. `tests/sim` runs real workers in a world made from one seed.
+//!
+//! # Where to begin reading
+//!
+//! [`worker::effect`] for what a worker is told and asks for, then `worker/intake.rs`, `message.rs`, `carry.rs`,
+//! `forward.rs`, `answer.rs`: the line, in order. `partner.rs` for the life of a conversation.
 
 pub mod auth;
 pub mod cli;

@@ -1,7 +1,7 @@
 //! The text of a configuration file, and how a part of it is quoted.
 //!
 //! A quoted line must help and must not tell: whatever could be a secret is shown as `***`. What
-//! could be one is decided by [`super::mask`] before the first quotation is made.
+//! could be one is decided by `config::mask` before the first quotation is made.
 
 use super::mask;
 use super::node::{Node, Span};
