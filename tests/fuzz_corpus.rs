@@ -14,6 +14,10 @@ mod config;
 mod connection;
 #[path = "../fuzz/checks/head.rs"]
 mod head;
+#[path = "../fuzz/checks/jsonrpc.rs"]
+mod jsonrpc;
+#[path = "../fuzz/checks/names.rs"]
+mod names;
 #[path = "../fuzz/checks/sse.rs"]
 mod sse;
 
@@ -63,4 +67,14 @@ fn connection_holds() {
 #[test]
 fn config_holds() {
     hold("config", config::check);
+}
+
+#[test]
+fn jsonrpc_holds() {
+    hold("jsonrpc", jsonrpc::check);
+}
+
+#[test]
+fn names_hold() {
+    hold("names", names::check);
 }
