@@ -109,6 +109,8 @@ pub struct Connection {
     draining: bool,
     /// Whether the client will send no more.
     ended: bool,
+    /// Whether what is kept was read already and is the beginning of a head.
+    searched: bool,
 }
 
 /// Where a complete request lies in the connection's own buffers.
@@ -140,6 +142,7 @@ impl Connection {
             fresh: true,
             draining: false,
             ended: false,
+            searched: false,
         }
     }
 
@@ -237,6 +240,7 @@ impl Connection {
                     }
                     let parsed = RequestHead::parse_in_pieces(&self.input, end);
                     let Some((head, used)) = parsed.map_err(Fault::Head)? else {
+                        self.searched = true;
                         return Ok(self.nothing_ready());
                     };
                     let waits = head.expect_continue && self.input.len() == used;
@@ -396,9 +400,12 @@ impl Connection {
         }
     }
 
-    /// Whether [`resume`](Self::resume) may have something.
+    /// Whether [`resume`](Self::resume) may have something that it did not have when it was last called.
     pub fn wants_resume(&self) -> bool {
-        matches!(self.state, State::Head(_)) && !self.input.is_empty() && !self.is_clogged()
+        matches!(self.state, State::Head(_))
+            && !self.input.is_empty()
+            && !self.searched
+            && !self.is_clogged()
     }
 
     /// How to close the connection, once nothing is left to do on it.

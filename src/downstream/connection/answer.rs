@@ -153,6 +153,7 @@ impl Connection {
             return self.close(Closing::Now);
         }
         self.state = State::Head(HeadEnd::default());
+        self.searched = false;
         match self.input.is_empty() {
             true => self.pace.await_request(now),
             false => self.pace.await_head(now),

@@ -577,3 +577,17 @@ fn idle_connection_is_small() {
         size_of::<Connection>()
     );
 }
+
+#[test]
+fn beginning_of_a_head_is_not_read_again_until_more_comes() {
+    let mut client = Client::connect();
+    let request = post(0, "");
+    client.send(&request[..10]);
+    assert!(!client.connection.wants_resume());
+    client.send(&request[10..]);
+    client.send(&request[..10]);
+    client.answer(200, "");
+    assert!(client.connection.wants_resume());
+    assert_eq!(client.resume(), None);
+    assert!(!client.connection.wants_resume());
+}
