@@ -106,7 +106,8 @@ while read -r note; do
     -*yes) groups="${groups%% $group *} ${groups#* $group }" ;;
   esac
 done
-for group in $groups; do kill -KILL -- "-$group"; done
+for group in $groups; do kill -s KILL -- "-$group"; done
+exit 0
 "#;
 
 /// The shell that does it.
@@ -217,7 +218,7 @@ mod tests {
     #[test]
     fn shell_knows_the_same_groups() {
         let check = |notes: &str| {
-            let listed = KEEP.replace("kill -KILL -- \"-$group\"", "echo \"$group\"");
+            let listed = KEEP.replace("kill -s KILL -- \"-$group\"", "echo \"$group\"");
             let mut shell = Command::new("/bin/sh")
                 .args(["-c", &listed])
                 .stdin(std::process::Stdio::piped())
