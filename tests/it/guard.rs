@@ -1,11 +1,10 @@
 //! The hidden verb `guard`, with the real binary: whoever starts children through it leaves none behind.
 
+use crate::harness::gateway::SWITCHBOX;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-
-const SWITCHBOX: &str = env!("CARGO_BIN_EXE_switchbox");
 
 fn guard(arguments: &[&str]) -> Command {
     let mut command = Command::new(SWITCHBOX);
