@@ -313,6 +313,7 @@ impl Scanner<'_> {
         let start = self.at;
         self.at += 1;
         loop {
+            self.pass_plain();
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
@@ -342,6 +343,26 @@ impl Scanner<'_> {
                 Some(0x20..) => self.at += 1,
                 _ => return self.wrong("a control character in a string"),
             }
+        }
+    }
+
+    /// Passes over characters of a string that mean themselves, eight at a time: a message is mostly these.
+    fn pass_plain(&mut self) {
+        const ONES: u64 = u64::from_le_bytes([1; 8]);
+        const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
+        // Sets the high bit of every byte that is zero; a borrow may set more, but only above a true one.
+        let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+        while let Some(Ok(bytes)) = self.text.get(self.at..self.at + 8).map(<[u8; 8]>::try_from) {
+            let word = u64::from_le_bytes(bytes);
+            let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+            let quote = zeros(word ^ (ONES * u64::from(b'"')));
+            let escape = zeros(word ^ (ONES * u64::from(b'\\')));
+            let special = control | quote | escape;
+            if special != 0 {
+                self.at += special.trailing_zeros() as usize / 8;
+                return;
+            }
+            self.at += 8;
         }
     }
 
@@ -511,6 +532,27 @@ mod tests {
         for case in cases.iter().map(|c| c.to_string()).chain([deep(100)]) {
             let second = serde_json::from_str::<serde_json::Value>(&case).is_ok();
             assert_eq!(check(case.as_bytes()).is_ok(), second, "{case}");
+        }
+    }
+
+    #[test]
+    fn string_ends_where_it_ends_whatever_stands_around_it() {
+        for length in 0..20 {
+            for at in 0..=length {
+                let plain: String = "aé\u{7f}ü~ xyzé0123456789".chars().take(length).collect();
+                let (left, right) = plain.split_at(plain.floor_char_boundary(at));
+                let check = |middle: &str, expected: bool| {
+                    let text = format!("[\"{left}{middle}{right}\",1]");
+                    assert_eq!(super::check(text.as_bytes()).is_ok(), expected, "{text:?}");
+                };
+                check("", true);
+                check("\\\\", true);
+                check("\\\"", true);
+                check("\"", false);
+                check("\u{1f}", false);
+                check("\u{0}", false);
+                check("\n", false);
+            }
         }
     }
 

@@ -51,7 +51,12 @@ pub(super) struct Partner {
     pub(super) epoch: u32,
     /// When the opening began that is under way.
     pub(super) opening_since: Time,
+    /// Listings in a row that were out of date when they were complete.
+    pub(super) lists_skipped: u8,
 }
+
+/// How many listings in a row may be passed over because they are out of date.
+const LISTS_SKIPPED_MAX: u8 = 3;
 
 /// Whether an HTTP server's standing stream is open.
 #[derive(Debug, PartialEq, Eq)]
@@ -138,6 +143,7 @@ impl Worker {
             attached: 0,
             epoch: 0,
             opening_since: self.now,
+            lists_skipped: 0,
         };
         let server = key.server;
         self.partners.insert(key.clone(), partner);
@@ -375,6 +381,13 @@ impl Worker {
         let Some((listing, again)) = partner.conversation.listed() else {
             return;
         };
+        // Servers that add tools one by one announce each: what was out of date before it was complete is
+        // not shown, unless they never come to an end.
+        if again && partner.lists_skipped < LISTS_SKIPPED_MAX {
+            partner.lists_skipped += 1;
+            return self.relist(key);
+        }
+        partner.lists_skipped = 0;
         let server = partner.conversation.server.clone();
         let count = |kind| listing.of(kind).len();
         self.event(Event::UpstreamListed {
