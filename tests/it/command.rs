@@ -168,3 +168,16 @@ fn demo_server_answers_until_stdin_ends() {
     assert!(answers.contains("127.0.0.1"), "{answers}");
     assert_eq!(output.status.code(), Some(0));
 }
+
+#[test]
+fn address_that_is_taken_ends_with_69() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    let output = switchbox(&["serve", "--listen", &address], &[], "");
+    let told = text(&output.stderr);
+    assert!(
+        told.contains(&address) && told.contains("taken by another process"),
+        "{told}"
+    );
+    assert_eq!(output.status.code(), Some(69));
+}
