@@ -112,6 +112,8 @@ pub struct Conversation {
     /// Who uses it, and the least serious level each wants to hear of, if it chose one.
     users: BTreeMap<SessionKey, Option<u8>>,
     strangers_until: Time,
+    /// Whether callers without a session use it, who never leave.
+    has_strangers: bool,
     subscriptions: BTreeMap<String, Vec<SessionKey>>,
     lists: Lists,
     level: Option<u8>,
@@ -140,6 +142,7 @@ impl Conversation {
             backoff: Backoff::new(seed),
             users: BTreeMap::new(),
             strangers_until: Time::ZERO,
+            has_strangers: false,
             subscriptions: BTreeMap::new(),
             lists: Lists::default(),
             level: None,
@@ -150,6 +153,7 @@ impl Conversation {
     pub fn reopen(&mut self, now: Time) {
         self.state = State::Opening { since: now };
         self.stderr = Stderr::default();
+        self.lists = Lists::default();
     }
 
     /// Notes the server's answer to `initialize`.
@@ -281,6 +285,11 @@ impl Conversation {
         true
     }
 
+    /// Notes that callers without a session use it.
+    pub fn join_stranger(&mut self) {
+        self.has_strangers = true;
+    }
+
     /// Notes that a session has ended; gives the URIs that nobody is subscribed to any more.
     pub fn leave(&mut self, now: Time, session: SessionKey) -> Vec<String> {
         if self.users.remove(&session).is_none() {
@@ -312,7 +321,9 @@ impl Conversation {
         }
         let mut users = self.users.keys();
         match (users.next(), users.next()) {
-            (Some(&session), None) if now >= self.strangers_until => Some(session),
+            (Some(&session), None) if now >= self.strangers_until && !self.has_strangers => {
+                Some(session)
+            }
             _ => None,
         }
     }

@@ -52,6 +52,11 @@ impl<W> Pool<W> {
         Lease::Full
     }
 
+    /// Whether [`Pool::lease`] has something to give.
+    pub fn has_room(&self) -> bool {
+        !self.idle.is_empty() || self.open < self.most
+    }
+
     /// Queues what waits for a connection.
     pub fn wait(&mut self, waiter: W) {
         self.waiting.push_back(waiter);
@@ -96,6 +101,11 @@ impl<W> Pool<W> {
     /// When the next idle connection's time is over.
     pub fn deadline(&self) -> Option<Time> {
         self.idle.iter().map(|(_, until)| *until).min()
+    }
+
+    /// How many wait for a connection.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Connections, idle ones included.

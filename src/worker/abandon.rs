@@ -1,10 +1,13 @@
 //! Giving up on an exchange, and letting its server know.
 
+use super::effect::Close;
 use super::exchange::Awaits;
 use super::forward::Awaiter;
+use super::link::Errand;
 use super::parcel::{Abandoned, Parcel};
-use super::{Worker, exchange_ticket, slots, wire_id};
-use crate::id::{ExchangeId, Home};
+use super::peers::Peer;
+use super::{Worker, connection_id, exchange_ticket, slots, wire_id};
+use crate::id::{ConnectionId, ExchangeId, Home};
 use crate::jsonrpc::write;
 use crate::mcp::method::Method;
 use crate::refusal::Refusal;
@@ -58,6 +61,18 @@ impl Worker {
         }
     }
 
+    /// The connection that carries a request.
+    fn link_of(&self, ticket: slots::Ticket) -> Option<ConnectionId> {
+        let carries = |peer: &Peer| {
+            matches!(peer, Peer::Link(link) if matches!(&link.errand,
+                Some(Errand::Request { pending, .. } | Errand::Catch { pending, .. }) if *pending == ticket))
+        };
+        let mut wires = self.wires.iter();
+        wires
+            .find(|(_, wire)| carries(&wire.peer))
+            .map(|(wire, _)| connection_id(wire))
+    }
+
     /// Tells a server that nobody waits for its answer. What it says in the meantime could still be about
     /// that, so the request is remembered for a while.
     pub(super) fn abandon(&mut self, ticket: slots::Ticket, reason: &str) {
@@ -68,7 +83,18 @@ impl Worker {
         };
         pending.awaiter = Awaiter::Ghost(until);
         let key = pending.key.clone();
-        self.wake_at(until);
+        match self.link_of(ticket) {
+            // It could carry nothing else before the answer came, which may be never, and what comes on
+            // others does not depend on what is in flight.
+            Some(link) => {
+                self.pendings.remove(ticket);
+                if let Some(peer) = self.link(link) {
+                    peer.errand = None;
+                }
+                self.close(link, Close::Now);
+            }
+            None => self.wake_at(until),
+        }
         let mut params = b"{\"requestId\":".to_vec();
         write::integer(&mut params, wire);
         params.extend_from_slice(b",\"reason\":");

@@ -30,6 +30,13 @@ pub(super) struct Pending {
     pub(super) subscription: Option<String>,
 }
 
+impl Pending {
+    /// Whether that conversation itself waits for it.
+    pub(super) fn is_step_of(&self, key: &Key) -> bool {
+        self.key == *key && matches!(self.awaiter, Awaiter::Step(..))
+    }
+}
+
 /// Who waits for the answer.
 #[derive(Debug)]
 pub(super) enum Awaiter {

@@ -8,6 +8,7 @@ use super::forward::Awaiter;
 use super::parcel::{Parcel, Said};
 use super::slots::Ticket;
 use super::wire_id;
+use crate::config::Transport;
 use crate::event::Event;
 use crate::id::{ConnectionId, Home, SessionKey};
 use crate::jsonrpc::envelope::{Envelope, Kind};
@@ -201,6 +202,16 @@ impl Worker {
                 Some(Awaiter::Client(home)) => Addressee::Exchange(*home),
                 _ => Addressee::Unclear,
             };
+        }
+        // Requests to an HTTP server are in flight on all workers, and its standing stream is for what
+        // belongs to none of them. A server that gave no session id cannot tell its streams apart, either.
+        if matches!(self.table.servers[key.server].transport, Transport::Http(_)) {
+            let partner = self.partners.get(key).filter(|partner| {
+                let opened = partner.opened.as_ref();
+                opened.is_some_and(|opened| opened.session_id.is_some())
+            });
+            let sole = partner.and_then(|partner| partner.conversation.sole_user(self.now));
+            return sole.map_or(Addressee::Unclear, Addressee::Session);
         }
         let in_flight = self.sessions_in_flight(key);
         let sole = match key.session {

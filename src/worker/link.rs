@@ -2,10 +2,11 @@
 
 use super::effect::Effect;
 use super::forward::{Awaiter, Waiter};
-use super::parcel::Standing;
+use super::parcel::Opened;
 use super::peers::{LinkPeer, Peer};
-use super::{Worker, slots, ticket, wire_id};
+use super::{Worker, connection_id, slots, ticket, wire_id};
 use crate::config::Transport;
+use crate::config::limits::INITIALIZE_TIMEOUT;
 use crate::http::ContentKind;
 use crate::http::sse::Event as SseEvent;
 use crate::http::write;
@@ -61,6 +62,8 @@ pub(super) struct Catching {
     pub(super) at: Time,
     pub(super) pending: slots::Ticket,
     pub(super) key: Arc<Key>,
+    /// The server's session that the stream is of: event ids mean nothing in another.
+    pub(super) opened: Arc<Opened>,
     pub(super) last_event: Vec<u8>,
 }
 
@@ -85,6 +88,7 @@ impl Worker {
             server,
             pooled,
             connected: false,
+            until: Time::NEVER,
             errand: None,
             progress: Progress::default(),
         };
@@ -99,6 +103,18 @@ impl Worker {
         let Some(server) = errand.key().map(|key| key.server) else {
             return;
         };
+        // What waited for a connection may have lost its meaning meanwhile.
+        let wanted = match &errand {
+            Errand::Request { pending, .. } => self.pendings.get(*pending).is_some(),
+            Errand::Tell { key } => {
+                let slice = self.slices.get(&**key);
+                slice.is_some_and(|slice| !slice.head.is_empty())
+            }
+            _ => true,
+        };
+        if !wanted {
+            return;
+        }
         match self.pools[server].lease() {
             Lease::Idle(link) => self.put_on(link, errand, &body),
             Lease::New => {
@@ -127,7 +143,9 @@ impl Worker {
                 None => return,
             },
         };
+        let until = self.errand_until(&errand);
         let Some(peer) = self.link(id) else { return };
+        peer.until = until;
         peer.link.outbox.push_with(|out| {
             out.reserve(head.len() + body.len() + 32);
             out.extend_from_slice(&head);
@@ -147,19 +165,13 @@ impl Worker {
         id: ConnectionId,
         method: crate::http::Method,
         key: &Key,
+        opened: Option<Arc<Opened>>,
         last: Option<&[u8]>,
         errand: Errand,
     ) {
         let server = self.table.servers[key.server].clone();
         let Transport::Http(http) = &server.transport else {
             return;
-        };
-        let opened = match self.slices.get(key).map(|slice| &slice.standing) {
-            Some(Standing::Open(opened)) => Some(opened.clone()),
-            _ => self
-                .partners
-                .get(key)
-                .and_then(|partner| partner.opened.clone()),
         };
         let mut head = Vec::new();
         write::request_line(&mut head, method, &http.path);
@@ -184,7 +196,9 @@ impl Worker {
             write::field(&mut head, "last-event-id", last);
         }
         write::end(&mut head);
+        let until = self.errand_until(&errand);
         let Some(peer) = self.link(id) else { return };
+        peer.until = until;
         peer.link.outbox.push_owned(head);
         peer.link.expect();
         peer.errand = Some(errand);
@@ -201,14 +215,19 @@ impl Worker {
         let errand = Errand::Listen {
             key: Arc::new(key.clone()),
         };
-        self.put_bodiless(id, crate::http::Method::Get, key, last, errand);
+        let opened = self
+            .partners
+            .get(key)
+            .and_then(|partner| partner.opened.clone());
+        self.put_bodiless(id, crate::http::Method::Get, key, opened, last, errand);
         id
     }
 
     /// Ends a session at its server.
-    pub(super) fn say_farewell(&mut self, key: &Key) {
+    pub(super) fn say_farewell(&mut self, key: &Key, opened: Arc<Opened>) {
         let id = self.connect(key.server, false);
-        self.put_bodiless(id, crate::http::Method::Delete, key, None, Errand::Farewell);
+        let delete = crate::http::Method::Delete;
+        self.put_bodiless(id, delete, key, Some(opened), None, Errand::Farewell);
     }
 
     /// Asks for the rest of a stream that broke.
@@ -219,6 +238,7 @@ impl Worker {
         let Catching {
             pending,
             key,
+            opened,
             last_event,
             ..
         } = catching;
@@ -231,9 +251,47 @@ impl Worker {
             id,
             crate::http::Method::Get,
             &key,
+            Some(opened),
             Some(&last_event),
             errand,
         );
+    }
+
+    /// When an errand is given up that nothing else has an eye on.
+    fn errand_until(&mut self, errand: &Errand) -> Time {
+        match errand {
+            Errand::Tell { .. } | Errand::Confirm { .. } | Errand::Farewell => {
+                let until = self.now + INITIALIZE_TIMEOUT;
+                self.wake_at(until);
+                until
+            }
+            Errand::Request { .. } | Errand::Listen { .. } | Errand::Catch { .. } => Time::NEVER,
+        }
+    }
+
+    /// Closes connections on which nothing is waited for any more, so that a server that does not answer
+    /// does not use up the pool; when the next one's time is over.
+    pub(super) fn sweep_links(&mut self) -> Time {
+        let mut next = Time::NEVER;
+        for ticket in self.wires.tickets() {
+            let id = connection_id(ticket);
+            let Some(peer) = self.link(id) else { continue };
+            let until = peer.until;
+            let pending = match &peer.errand {
+                Some(Errand::Request { pending, .. } | Errand::Catch { pending, .. }) => {
+                    Some(*pending)
+                }
+                _ => None,
+            };
+            let forgotten = pending.is_some_and(|pending| self.pendings.get(pending).is_none());
+            if forgotten || until <= self.now {
+                let limit = INITIALIZE_TIMEOUT.as_secs();
+                self.drop_link(id, &format!("it did not answer within {limit} s"));
+            } else {
+                next = next.min(until);
+            }
+        }
+        next
     }
 
     // ── what arrives ─────────────────────────────────────────────────────────────────────────────

@@ -14,6 +14,7 @@ mod abandon;
 mod answer;
 mod asks;
 mod carry;
+pub mod census;
 mod child;
 pub mod effect;
 mod exchange;
@@ -264,6 +265,7 @@ impl Worker {
             Parcel::Abandoned(abandoned) => self.abandon_at_owner(&abandoned),
             Parcel::Attach(asker, from) => self.attach(&asker, from),
             Parcel::Opened(key, standing) => self.slice_told(&key, standing),
+            Parcel::Joined(key, user) => self.user_joined(&key, user),
             Parcel::Forgotten(key, epoch) => self.forgotten(&key, epoch),
             Parcel::Unreachable(key, cause) => self.unreachable(&key, &cause),
             Parcel::Noted(key, text) => self.noted(&key, &text),
@@ -293,7 +295,14 @@ impl Worker {
             Parcel::Forward(forward) => {
                 let busy =
                     crate::refusal::Refusal::Busy("the worker of that server has a full inbox");
-                self.refuse(forward.home.exchange, busy);
+                // Not always one of ours: a request may be sent on by a conversation's former owner.
+                self.fail_home(forward.home, busy);
+            }
+            Parcel::Said(_, said) => {
+                if let parcel::Said::Request(_, ask) = *said {
+                    self.ask_failed(ask, "the worker of that client has a full inbox");
+                }
+                self.event(Event::ParcelLost);
             }
             _ => self.event(Event::ParcelLost),
         }

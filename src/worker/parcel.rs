@@ -33,6 +33,8 @@ pub enum Parcel {
     Attach(Box<Asker>, WorkerId),
     /// The answer to that, and to every later change.
     Opened(Arc<Key>, Standing),
+    /// After that answer: this session, or callers without any, count among the conversation's users.
+    Joined(Arc<Key>, Option<SessionKey>),
     /// To an HTTP conversation's owner: the server has forgotten the session that was opened as this.
     Forgotten(Arc<Key>, u32),
     /// To an HTTP conversation's owner: the server could not be connected to.
@@ -164,6 +166,8 @@ pub enum Standing {
     Opening,
     /// It cannot be used now, for this reason.
     Down(Arc<str>),
+    /// It was ended and its owner has forgotten it; who wants it asks for another.
+    Ended,
 }
 
 /// A session that is open at an HTTP server.

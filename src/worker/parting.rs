@@ -8,6 +8,7 @@ use super::parcel::{Parcel, Standing};
 use super::peers::{LinkPeer, Peer};
 use super::{Worker, slots, ticket};
 use crate::id::ConnectionId;
+use crate::time::Time;
 use crate::upstream::conversation::Key;
 use std::sync::Arc;
 
@@ -44,6 +45,7 @@ impl Worker {
     pub(super) fn link_done(&mut self, id: ConnectionId) {
         let Some(peer) = self.link(id) else { return };
         let errand = peer.errand.take();
+        peer.until = Time::NEVER;
         let progress = std::mem::take(&mut peer.progress);
         let reusable = peer.link.is_reusable() && peer.pooled;
         if let Some(errand) = errand {
@@ -60,25 +62,27 @@ impl Worker {
     pub(super) fn link_free(&mut self, id: ConnectionId) {
         let Some(peer) = self.link(id) else { return };
         let (server, allowed) = (peer.server, peer.link.keep_alive_timeout());
-        loop {
+        self.pools[server].give_back(self.now, id, allowed);
+        self.serve_waiters(server);
+        if let Some(deadline) = self.pools[server].deadline() {
+            self.wake_at(deadline);
+        }
+    }
+
+    /// Lets what waits for a connection have one, as far as there are any.
+    ///
+    /// What has waited may not want one any more: its time is over, or its conversation stands otherwise
+    /// by now. Then the next one's turn has come.
+    fn serve_waiters(&mut self, server: usize) {
+        while self.pools[server].has_room() {
             match self.pools[server].next_waiter() {
-                Some(Waiter::Exchange(exchange)) => {
-                    if self.exchange(exchange).is_some() {
-                        // Its conversation may stand otherwise by now; then it finds its own way.
-                        self.pools[server].give_back(self.now, id, allowed);
-                        return self.take_turn(exchange);
-                    }
-                }
+                Some(Waiter::Exchange(exchange)) => self.take_turn(exchange),
                 Some(Waiter::Errand(errand)) => {
                     let (errand, body) = *errand;
-                    return self.put_on(id, errand, &body);
+                    self.run_errand(errand, body);
                 }
                 None => break,
             }
-        }
-        self.pools[server].give_back(self.now, id, allowed);
-        if let Some(deadline) = self.pools[server].deadline() {
-            self.wake_at(deadline);
         }
     }
 
@@ -97,14 +101,8 @@ impl Worker {
             }
         }
         // Its place in the pool is free for who waits.
-        if pooled && let Some(waiter) = self.pools[peer.server].next_waiter() {
-            match waiter {
-                Waiter::Exchange(exchange) => self.take_turn(exchange),
-                Waiter::Errand(errand) => {
-                    let (errand, body) = *errand;
-                    self.run_errand(errand, body);
-                }
-            }
+        if pooled {
+            self.serve_waiters(peer.server);
         }
     }
 
@@ -139,14 +137,19 @@ impl Worker {
                 if progress.answered || self.pendings.get(pending).is_none() {
                     return;
                 }
-                match progress.last_event {
-                    Some(last_event) => {
+                let opened = match self.slices.get(&*key).map(|slice| &slice.standing) {
+                    Some(Standing::Open(opened)) => Some(opened.clone()),
+                    _ => None,
+                };
+                match progress.last_event.zip(opened) {
+                    Some((last_event, opened)) => {
                         let at = self.now + progress.retry.unwrap_or(RETRY);
                         self.wake_at(at);
                         self.catchings.push(Catching {
                             at,
                             pending,
                             key,
+                            opened,
                             last_event,
                         });
                     }

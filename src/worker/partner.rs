@@ -183,7 +183,13 @@ impl Worker {
                 }
                 self.effects.push_back(Effect::Spawn(id, server));
             }
-            Transport::Http(_) => self.introduce(key),
+            Transport::Http(_) => {
+                // The session that was is not named any more.
+                if let Some(slice) = self.slices.get_mut(key) {
+                    slice.head = Arc::from([]);
+                }
+                self.introduce(key);
+            }
         }
     }
 
@@ -507,21 +513,16 @@ impl Worker {
                 parcel::unavailable(&partner.conversation.server.name, "its session has ended");
             self.fail_home(forward.home, refusal);
         }
-        if partner
-            .opened
-            .as_ref()
-            .is_some_and(|opened| opened.session_id.is_some())
-        {
-            self.say_farewell(key);
+        if let Some(opened) = partner.opened.filter(|opened| opened.session_id.is_some()) {
+            self.say_farewell(key, opened);
         }
-        for worker in (0..self.workers).filter(|worker| partner.attached >> worker & 1 == 1) {
-            let down = Standing::Down("its session has ended".into());
+        let attached = partner.attached | 1 << self.id.0;
+        for worker in (0..self.workers).filter(|worker| attached >> worker & 1 == 1) {
             self.post(
                 WorkerId(worker as u8),
-                Parcel::Opened(Arc::new(key.clone()), down),
+                Parcel::Opened(Arc::new(key.clone()), Standing::Ended),
             );
         }
-        self.slices.remove(key);
         let server = key.server;
         self.effects
             .push_back(Effect::Report(Report::Conversations { server, change: -1 }));

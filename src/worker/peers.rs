@@ -85,6 +85,8 @@ pub(super) struct LinkPeer {
     pub(super) pooled: bool,
     /// Whether it was ever open.
     pub(super) connected: bool,
+    /// When what it is used for is given up.
+    pub(super) until: Time,
     /// What it is used for now.
     pub(super) errand: Option<Errand>,
     /// How far that has come.

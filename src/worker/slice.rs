@@ -10,7 +10,7 @@ use crate::config::{Server, Transport};
 use crate::id::{ConnectionId, ExchangeId, Home, SessionKey};
 use crate::upstream::conversation::Key;
 use crate::upstream::pool::Lease;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// What one worker knows of a conversation with an HTTP server.
@@ -20,7 +20,27 @@ pub(super) struct Slice {
     /// The head of every request of this conversation, up to its length.
     pub(super) head: Arc<[u8]>,
     turns: VecDeque<ExchangeId>,
-    users: BTreeSet<SessionKey>,
+    /// Who uses it from here, callers without a session as one, and whether its owner knows. Nobody's
+    /// request is sent before: what the server says of its own accord could be given to another.
+    users: BTreeMap<Option<SessionKey>, Known>,
+}
+
+/// Whether a conversation's owner knows of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Yes,
+    NotYet,
+}
+
+impl Default for Slice {
+    fn default() -> Slice {
+        Slice {
+            standing: Standing::Opening,
+            head: Arc::from([]),
+            turns: VecDeque::new(),
+            users: BTreeMap::new(),
+        }
+    }
 }
 
 impl Worker {
@@ -74,12 +94,20 @@ impl Worker {
         };
         let (key, server) = (key.clone(), server.clone());
         let session = exchange.session.clone();
+        if session.as_ref().is_some_and(|session| session.is_ended()) {
+            let refusal = parcel::unavailable(&server.name, "your session has ended");
+            return self.refuse(id, refusal);
+        }
+        let user = session.as_ref().map(|session| session.key);
         self.use_slice(&key, session);
         let Some(slice) = self.slices.get_mut(&key) else {
             return;
         };
+        if slice.users.get(&user) != Some(&Known::Yes) {
+            return slice.turns.push_back(id);
+        }
         match &slice.standing {
-            Standing::Opening => slice.turns.push_back(id),
+            Standing::Opening | Standing::Ended => slice.turns.push_back(id),
             Standing::Down(reason) => {
                 let refusal = parcel::unavailable(&server.name, reason);
                 self.refuse(id, refusal);
@@ -101,29 +129,38 @@ impl Worker {
         key: &Arc<Key>,
         session: Option<Arc<crate::session::Session>>,
     ) {
-        let owner = self.owner(key);
-        if !self.slices.contains_key(key) {
-            let slice = Slice {
-                standing: Standing::Opening,
-                head: Arc::from([]),
-                turns: VecDeque::new(),
-                users: session.iter().map(|session| session.key).collect(),
-            };
-            self.slices.insert((**key).clone(), slice);
-            let asker = Asker {
-                key: (**key).clone(),
-                session,
-            };
-            return self.post(owner, Parcel::Attach(Box::new(asker), self.id));
+        let user = session.as_ref().map(|session| session.key);
+        let slice = self.slices.entry((**key).clone()).or_default();
+        if slice.users.contains_key(&user) {
+            return;
         }
-        if let (Some(slice), Some(session)) = (self.slices.get_mut(key), session)
-            && slice.users.insert(session.key)
+        slice.users.insert(user, Known::NotYet);
+        let asker = Asker {
+            key: (**key).clone(),
+            session,
+        };
+        self.post(self.owner(key), Parcel::Attach(Box::new(asker), self.id));
+    }
+
+    /// The owner of a conversation knows of a user.
+    pub(super) fn user_joined(&mut self, key: &Key, user: Option<SessionKey>) {
+        let Some(slice) = self.slices.get_mut(key) else {
+            return;
+        };
+        if let Some(known) = slice.users.get_mut(&user) {
+            *known = Known::Yes;
+            self.take_turns(key);
+        }
+    }
+
+    /// Has all that waits look whether its turn has come.
+    fn take_turns(&mut self, key: &Key) {
+        if let Some(slice) = self.slices.get_mut(key)
+            && !matches!(slice.standing, Standing::Opening)
         {
-            let asker = Asker {
-                key: (**key).clone(),
-                session: Some(session),
-            };
-            self.post(owner, Parcel::Open(Box::new(asker)));
+            for id in std::mem::take(&mut slice.turns) {
+                self.take_turn(id);
+            }
         }
     }
 
@@ -166,20 +203,27 @@ impl Worker {
     /// The owner of a conversation says how it stands.
     pub(super) fn slice_told(&mut self, key: &Key, standing: Standing) {
         let head = match &standing {
-            Standing::Open(opened) => self.request_head(key.server, opened),
-            _ => Arc::from([]),
+            Standing::Open(opened) => Some(self.request_head(key.server, opened)),
+            // Its owner's own errands may be on their way under what will be open.
+            Standing::Opening => None,
+            Standing::Down(_) | Standing::Ended => Some(Arc::from([])),
         };
         let Some(slice) = self.slices.get_mut(key) else {
             return;
         };
         slice.standing = standing;
-        slice.head = head;
-        if matches!(slice.standing, Standing::Opening) {
+        if let Some(head) = head {
+            slice.head = head;
+        }
+        if let Standing::Ended = slice.standing
+            && let Some(slice) = self.slices.remove(key)
+        {
+            for id in slice.turns {
+                self.take_turn(id);
+            }
             return;
         }
-        for id in std::mem::take(&mut slice.turns) {
-            self.take_turn(id);
-        }
+        self.take_turns(key);
     }
 
     /// Has an exchange that was not carried out wait for its turn once more; whether that is allowed.
@@ -216,20 +260,13 @@ impl Worker {
     /// Has this worker's own errands of a conversation carry its session, before others may use it.
     pub(super) fn prepare_slice(&mut self, key: &Key, opened: &Opened) {
         let head = self.request_head(key.server, opened);
-        let slice = self.slices.entry(key.clone()).or_insert_with(|| Slice {
-            standing: Standing::Opening,
-            head: Arc::from([]),
-            turns: VecDeque::new(),
-            users: BTreeSet::new(),
-        });
-        slice.head = head;
+        self.slices.entry(key.clone()).or_default().head = head;
     }
 
     /// Forgets what a session that has ended used here.
     pub(super) fn forget_user(&mut self, session: SessionKey) {
-        self.slices.retain(|key, _| key.session != Some(session));
         for slice in self.slices.values_mut() {
-            slice.users.remove(&session);
+            slice.users.remove(&Some(session));
         }
     }
 

@@ -22,8 +22,13 @@ impl Worker {
         let now = self.now;
         if let Some(partner) = self.partners.get_mut(&asker.key) {
             partner.attached |= 1 << from.0;
+            if asker.session.is_none() {
+                partner.conversation.join_stranger();
+            }
             let standing = partner.standing(now);
-            self.post(from, Parcel::Opened(key, standing));
+            let user = asker.session.as_ref().map(|session| session.key);
+            self.post(from, Parcel::Opened(key.clone(), standing));
+            self.post(from, Parcel::Joined(key, user));
         }
     }
 
@@ -60,6 +65,16 @@ impl Worker {
             return self.tell_standing(key);
         }
         partner.opened = None;
+        // What the conversation itself was asking for, it will ask for again.
+        for ticket in self.pendings.tickets() {
+            let pending = self.pendings.get(ticket);
+            if pending.is_some_and(|pending| pending.is_step_of(key)) {
+                self.pendings.remove(ticket);
+            }
+        }
+        let Some(partner) = self.partners.get_mut(key) else {
+            return;
+        };
         let listening = std::mem::replace(&mut partner.listening, Listening::No);
         let server = partner.conversation.server.clone();
         if let Listening::On(id) = listening {

@@ -1,0 +1,48 @@
+//! How much of everything a worker holds, for whoever wants to see that nothing is left behind.
+
+use super::Worker;
+use super::peers::Peer;
+
+/// Counts of what a worker holds at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Exchanges that are not answered.
+    pub exchanges: usize,
+    /// Requests to servers that are not answered, given-up ones included.
+    pub pendings: usize,
+    /// Requests of servers that clients have not answered.
+    pub asks: usize,
+    /// Connections of clients.
+    pub clients: usize,
+    /// Connections to HTTP servers.
+    pub links: usize,
+    /// Children.
+    pub children: usize,
+    /// What waits for a connection to an HTTP server.
+    pub waiters: usize,
+    /// Conversations besides each server's first.
+    pub guests: usize,
+}
+
+impl Worker {
+    /// Counts everything. Its cost is that of a walk over all of it.
+    pub fn census(&self) -> Census {
+        let mut census = Census {
+            exchanges: self.exchanges.len(),
+            pendings: self.pendings.len(),
+            asks: self.asks.len(),
+            waiters: self.pools.iter().map(|pool| pool.waiting()).sum(),
+            guests: self.partners.keys().filter(|key| !key.is_base()).count(),
+            ..Census::default()
+        };
+        for (_, wire) in self.wires.iter() {
+            match wire.peer {
+                Peer::Client(_) | Peer::Stdio(_) => census.clients += 1,
+                Peer::Link(_) => census.links += 1,
+                Peer::Child(_) => census.children += 1,
+                Peer::Lent => {}
+            }
+        }
+        census
+    }
+}
