@@ -21,6 +21,8 @@ use crate::upstream::conversation::Key;
 #[derive(Debug)]
 pub(super) struct Ask {
     key: Key,
+    /// Which opening of the conversation asked: the next one may use the same ids for something else.
+    epoch: Option<u32>,
     session: SessionKey,
     /// The server's id, as it is written.
     id: Box<[u8]>,
@@ -90,6 +92,7 @@ impl Worker {
             self.id,
             self.asks.insert(Ask {
                 key: key.clone(),
+                epoch: self.epoch(key),
                 session: session.key,
                 id: id.into(),
                 token: token.map(|span| span.of(text).into()),
@@ -154,6 +157,9 @@ impl Worker {
         let Some(ask) = self.take_ask(session, wire) else {
             return self.event(Event::ParcelStale);
         };
+        if self.epoch(&ask.key) != ask.epoch {
+            return self.event(Event::ParcelStale);
+        }
         let mut message = Vec::with_capacity(answer.text.len());
         write::spliced(&mut message, &answer.text, &[(answer.id, &ask.id)]);
         self.tell_server(&ask.key, message);
@@ -172,7 +178,9 @@ impl Worker {
         else {
             return;
         };
-        if let Some(ask) = self.asks.remove(ticket) {
+        if let Some(ask) = self.asks.remove(ticket)
+            && self.epoch(&ask.key) == ask.epoch
+        {
             self.refuse_server(&ask.key, &ask.id, ask.method, Refusal::ClientUnreached(why));
         }
     }
@@ -191,9 +199,12 @@ impl Worker {
             return;
         };
         ask.until = self.now + CLIENT_REQUEST_TIMEOUT;
-        let (Some(token), key) = (ask.token.clone(), ask.key.clone()) else {
+        let (Some(token), key, epoch) = (ask.token.clone(), ask.key.clone(), ask.epoch) else {
             return;
         };
+        if self.epoch(&key) != epoch {
+            return;
+        }
         let params = Envelope::parse(text)
             .ok()
             .and_then(|e| Params::parse(text, e.params).ok());

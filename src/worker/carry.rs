@@ -319,11 +319,11 @@ impl Worker {
                 if session.revision.primes_streams() {
                     self.stream_bytes(id, &prime(first));
                 }
-                self.hold_standing(id, session);
+                self.hold_standing(id, session, first);
             }
-            Resumed::Standing { missed, .. } => {
+            Resumed::Standing { missed, last } => {
                 show(self, &missed);
-                self.hold_standing(id, session);
+                self.hold_standing(id, session, last);
             }
             Resumed::Exchange { missed, last, home } => {
                 show(self, &missed);
@@ -339,8 +339,9 @@ impl Worker {
         }
     }
 
-    fn hold_standing(&mut self, id: ConnectionId, session: Arc<Session>) {
+    fn hold_standing(&mut self, id: ConnectionId, session: Arc<Session>, shown: EventId) {
         if let Some(client) = self.client(id) {
+            client.shown = shown;
             client.standing = Some(session);
             self.event(Event::StreamOpened);
         }

@@ -24,6 +24,8 @@ use std::sync::Arc;
 pub(super) struct Pending {
     pub(super) key: Key,
     pub(super) awaiter: Awaiter,
+    /// Which opening of the conversation it was sent in, if its server can forget one.
+    pub(super) epoch: Option<u32>,
     /// Whose exchange it is.
     pub(super) session: Option<SessionKey>,
     /// What to take back if the server refuses.
@@ -177,6 +179,7 @@ impl Worker {
         }
         let pending = Pending {
             key: key.clone(),
+            epoch: self.epoch(key),
             awaiter: Awaiter::Client(home),
             session,
             subscription: outgoing.subscription.clone(),

@@ -4,11 +4,13 @@
 //! client goes to none.
 
 use super::Worker;
+use super::answer::event_bytes;
 use super::forward::Awaiter;
 use super::parcel::{Parcel, Said};
 use super::slots::Ticket;
 use super::wire_id;
 use crate::config::Transport;
+use crate::config::limits::REPLAY_BYTES_MAX;
 use crate::event::Event;
 use crate::id::{ConnectionId, Home, SessionKey};
 use crate::jsonrpc::envelope::{Envelope, Kind};
@@ -42,6 +44,11 @@ impl Worker {
                 self.notified(key, Method::parse(method), envelope, pending)
             }
             Kind::Request { method, id } => {
+                // What a forgotten session still asks must not be answered in the one after it.
+                let sent = pending.and_then(|ticket| self.pendings.get(ticket));
+                if sent.is_some_and(|sent| sent.epoch != self.epoch(key)) {
+                    return;
+                }
                 let method = Method::parse(method);
                 let id = id.of(envelope.text);
                 if method == Method::Ping {
@@ -185,7 +192,8 @@ impl Worker {
         // A server may name a part of what was subscribed to; then only a sole user is certain.
         let mut subscribers = partner.conversation.subscribers(&uri).to_vec();
         if subscribers.is_empty() {
-            subscribers.extend(partner.conversation.sole_user(self.now));
+            let sole = partner.conversation.sole_user(self.now);
+            subscribers.extend(sole.filter(|s| partner.conversation.subscriptions_of(*s) > 0));
         }
         let message: Arc<[u8]> = text.into();
         for session in subscribers {
@@ -297,11 +305,30 @@ impl Worker {
             }
             return;
         }
-        let own = self.client(id).and_then(|client| client.standing.as_ref());
-        if own.is_some_and(|own| own.key == session) {
-            self.stream_bytes(id, &super::answer::event_bytes(Some(at), message));
-        } else {
-            self.event(Event::ParcelStale);
+        let Some(client) = self.client(id) else {
+            return self.event(Event::ParcelStale);
+        };
+        let (own, shown) = (client.standing.clone(), client.shown);
+        let Some(own) = own.filter(|own| own.key == session && shown.stream == at.stream) else {
+            return self.event(Event::ParcelStale);
+        };
+        // Events are numbered where they arise and may overtake each other on their way here. They are
+        // shown in the order of their numbers, since a client comes back with the last one that it saw.
+        let due = own.missed(shown);
+        let kept = due.iter().any(|(kept, _)| *kept == at);
+        for (at, message) in &due {
+            self.stream_bytes(id, &event_bytes(Some(*at), message));
+        }
+        let mut last = due.last().map_or(shown, |(at, _)| *at);
+        if !kept && at.number > last.number {
+            self.stream_bytes(id, &event_bytes(Some(at), message));
+            last = at;
+        } else if !kept && message.len() > REPLAY_BYTES_MAX {
+            // Too large to be kept, so it was not shown before; it comes out of order, without a number.
+            self.stream_bytes(id, &event_bytes(None, message));
+        }
+        if let Some(client) = self.client(id) {
+            client.shown = last;
         }
     }
 

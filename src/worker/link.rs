@@ -32,7 +32,7 @@ pub(super) enum Errand {
     /// A message that wants no answer.
     Tell { key: Arc<Key> },
     /// `notifications/initialized`: the conversation is open once it was taken.
-    Confirm { key: Arc<Key> },
+    Confirm { key: Arc<Key>, epoch: u32 },
     /// The server's standing stream.
     Listen { key: Arc<Key> },
     /// The rest of a request's stream that broke.
@@ -105,11 +105,19 @@ impl Worker {
         };
         // What waited for a connection may have lost its meaning meanwhile.
         let wanted = match &errand {
-            Errand::Request { pending, .. } => self.pendings.get(*pending).is_some(),
+            Errand::Request { pending, key } => match self.pendings.get(*pending) {
+                Some(waiting) if waiting.epoch == self.epoch(key) => true,
+                Some(_) => {
+                    let cause = "it has forgotten the session before this was sent";
+                    return self.pending_failed(*pending, cause);
+                }
+                None => false,
+            },
             Errand::Tell { key } => {
                 let slice = self.slices.get(&**key);
                 slice.is_some_and(|slice| !slice.head.is_empty())
             }
+            Errand::Confirm { key, epoch } => self.epoch(key) == Some(*epoch),
             _ => true,
         };
         if !wanted {
@@ -365,11 +373,18 @@ impl Worker {
 
     pub(super) fn body_arrived(&mut self, errand: &Errand, opening: &Opening, body: &[u8]) {
         match errand {
+            // The request itself was taken, so that it may have been carried out: it is not sent again.
+            Errand::Catch { pending, key } if opening.status == 404 && self.has_session_id(key) => {
+                self.report_forgotten(key);
+                self.pending_failed(*pending, "it has forgotten the session (HTTP 404)");
+            }
             Errand::Request { pending, key } | Errand::Catch { pending, key } => {
                 self.answer_arrived(*pending, key, opening, body);
             }
-            Errand::Confirm { key } if opening.status < 300 => self.conversation_ready(key),
-            Errand::Confirm { key } => {
+            // It may have failed meanwhile, or be opening once more.
+            Errand::Confirm { key, epoch } if self.epoch(key) != Some(*epoch) => {}
+            Errand::Confirm { key, .. } if opening.status < 300 => self.conversation_ready(key),
+            Errand::Confirm { key, .. } => {
                 let cause = format!(
                     "it answered notifications/initialized with HTTP {}",
                     opening.status
@@ -543,7 +558,7 @@ impl Errand {
         match self {
             Errand::Request { key, .. }
             | Errand::Tell { key }
-            | Errand::Confirm { key }
+            | Errand::Confirm { key, .. }
             | Errand::Listen { key }
             | Errand::Catch { key, .. } => Some(key),
             Errand::Farewell => None,

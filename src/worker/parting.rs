@@ -159,7 +159,11 @@ impl Worker {
             Errand::Listen { key } => {
                 self.listen_again(&key, progress.last_event, progress.retry.unwrap_or(RETRY))
             }
-            Errand::Confirm { key } if !progress.answered => self.conversation_failed(&key, cause),
+            Errand::Confirm { key, epoch }
+                if !progress.answered && self.epoch(&key) == Some(epoch) =>
+            {
+                self.conversation_failed(&key, cause);
+            }
             Errand::Confirm { .. } | Errand::Tell { .. } | Errand::Farewell => {}
         }
     }

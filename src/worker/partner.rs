@@ -216,6 +216,7 @@ impl Worker {
         self.wake_at(deadline);
         let pending = Pending {
             key: key.clone(),
+            epoch: self.epoch(key),
             awaiter: Awaiter::Step(step, deadline),
             session: None,
             subscription: None,
@@ -286,6 +287,7 @@ impl Worker {
                 self.run_errand(
                     Errand::Confirm {
                         key: Arc::new(key.clone()),
+                        epoch: opened.epoch,
                     },
                     message,
                 );

@@ -10,6 +10,7 @@ use crate::event::{Event, RequestAnswered, SessionEnd};
 use crate::http::Outbox;
 use crate::id::{ConnectionId, ExchangeId, Home, Place};
 use crate::session::Session;
+use crate::session::replay::EventId;
 use crate::time::Time;
 use crate::upstream::conversation::Key;
 use crate::upstream::lines::Lines;
@@ -55,6 +56,8 @@ pub(super) struct Client {
     pub(super) exchange: Option<ExchangeId>,
     /// The session whose standing stream this is.
     pub(super) standing: Option<Arc<Session>>,
+    /// The last event that was shown on it.
+    pub(super) shown: EventId,
     /// The exchange of another worker whose stream this is.
     pub(super) relaying: Option<Home>,
     /// The origin of the page that asked, if one did and may read the answer.
@@ -134,6 +137,10 @@ impl Worker {
             session: None,
             exchange: None,
             standing: None,
+            shown: EventId {
+                stream: 0,
+                number: 0,
+            },
             relaying: None,
             origin: None,
             asked_shell: None,

@@ -182,15 +182,20 @@ impl Worker {
         else {
             return self.link_free(link);
         };
+        let user = exchange.session.as_ref().map(|session| session.key);
         let pending = self.pendings.insert(Pending {
             key: (*key).clone(),
+            epoch: self.epoch(&key),
             awaiter: Awaiter::Client(home),
-            session: exchange.session.as_ref().map(|session| session.key),
+            session: user,
             subscription: None,
         });
         let wire = wire_id::pack(self.id, pending);
         let mut body = Vec::with_capacity(outgoing.params.len() + 80);
         write_request(&mut body, wire, &outgoing);
+        let Some(exchange) = self.exchanges.get_mut(exchange_ticket(id)) else {
+            return;
+        };
         exchange.awaits = Awaits::Link {
             server,
             key: key.clone(),

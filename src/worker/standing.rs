@@ -51,6 +51,17 @@ impl Worker {
         }
     }
 
+    /// Which opening of a conversation is open, as far as this worker knows.
+    pub(super) fn epoch(&self, key: &Key) -> Option<u32> {
+        if let Some(partner) = self.partners.get(key) {
+            return partner.opened.as_ref().map(|opened| opened.epoch);
+        }
+        match self.slices.get(key).map(|slice| &slice.standing) {
+            Some(Standing::Open(opened)) => Some(opened.epoch),
+            _ => None,
+        }
+    }
+
     /// An HTTP server has forgotten the session: open another.
     pub(super) fn forgotten(&mut self, key: &Key, epoch: u32) {
         let Some(partner) = self.partners.get_mut(key) else {
