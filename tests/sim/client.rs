@@ -1,0 +1,565 @@
+//! The clients: what they ask, what they take for an answer, and how they go wrong.
+//!
+//! Every client counts its ids from 0 and uses the same small progress tokens as all others. Everything
+//! that it asks carries a tag that says who it is and which request it was, so that whatever comes back
+//! can be told from what was meant for another.
+
+use crate::reader::Reader;
+use crate::server::owner;
+use crate::world::{Action, Place, World};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+use switchbox::mcp::revision::Revision;
+use switchbox::worker::effect::Close;
+
+/// A client.
+pub(crate) struct Client {
+    pub(crate) number: usize,
+    /// On standard input and output.
+    pub(crate) stdio: bool,
+    /// How often it has begun a new session.
+    pub(crate) life: usize,
+    pub(crate) session: Option<String>,
+    pub(crate) opening: bool,
+    pub(crate) capabilities: Value,
+    pub(crate) revision: Revision,
+    pub(crate) next_id: u64,
+    pub(crate) asked: Vec<Asked>,
+    pub(crate) connections: BTreeMap<u32, Connection>,
+    pub(crate) next_connection: u32,
+    /// Everything that each of its sessions was ever subscribed to.
+    pub(crate) subscribed: BTreeSet<(String, String)>,
+    pub(crate) standing: Option<u32>,
+    pub(crate) standing_last: Option<String>,
+    pub(crate) acts: usize,
+    /// Requests of servers that were answered, by their id.
+    pub(crate) answered: BTreeSet<String>,
+}
+
+/// A request of a client.
+pub(crate) struct Asked {
+    pub(crate) id: u64,
+    pub(crate) tag: String,
+    pub(crate) what: What,
+    pub(crate) token: Option<u64>,
+    pub(crate) answer: Option<Answer>,
+    /// Its connection is gone and it is not asked for again.
+    pub(crate) lost: bool,
+    /// It was cancelled: there may be no answer any more.
+    pub(crate) cancelled: bool,
+    /// The last event of its stream.
+    pub(crate) last: Option<String>,
+    /// On which connection its stream is now.
+    pub(crate) shown_on: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Initialize,
+    Call(usize),
+    List,
+    Ping,
+    Subscribe,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Answer {
+    Result,
+    ServerError,
+    Refused(i64),
+}
+
+/// A connection of a client.
+pub(crate) struct Connection {
+    pub(crate) place: Place,
+    pub(crate) reader: Reader,
+    /// What it waits for, in order.
+    pub(crate) wants: VecDeque<Want>,
+    /// Whether it reads in time what it is sent.
+    pub(crate) prompt: bool,
+    pub(crate) last_response: bool,
+    /// The last event of the standing stream that it carries.
+    pub(crate) last_event: Option<String>,
+}
+
+/// What a client wants on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// The answer to a request.
+    Asked(usize),
+    /// That a message was taken.
+    Taken,
+    /// The standing stream of its session of that number.
+    Standing(usize),
+    /// The rest of a stream that broke.
+    Rest(usize),
+    /// The end of the session.
+    End,
+    /// An answer of the shell.
+    Health,
+}
+
+/// Something a client is about to do.
+pub(crate) enum Deed {
+    Act,
+    /// Answer a request of a server.
+    Answer(Value, String, usize),
+    /// Come back for a stream.
+    Resume(usize, usize),
+    /// Come back for the standing stream.
+    Stand(usize),
+}
+
+impl World {
+    pub(crate) fn new_client(&mut self, stdio: bool, acts: usize) -> usize {
+        let number = self.clients.len();
+        let sets = [
+            json!({}),
+            json!({}),
+            json!({"sampling": {}}),
+            json!({"sampling": {}, "elicitation": {}}),
+            json!({"elicitation": {}}),
+            json!({"roots": {}, "sampling": {}}),
+        ];
+        let client = Client {
+            number,
+            stdio,
+            life: 0,
+            session: None,
+            opening: false,
+            capabilities: self.chance.pick(&sets).clone(),
+            revision: *self.chance.pick(&Revision::ALL[1..]),
+            next_id: 0,
+            asked: Vec::new(),
+            connections: BTreeMap::new(),
+            next_connection: 0,
+            subscribed: BTreeSet::new(),
+            standing: None,
+            standing_last: None,
+            acts,
+            answered: BTreeSet::new(),
+        };
+        self.clients.push(client);
+        if stdio {
+            let place = self.open_stdio(number);
+            self.add_connection(number, place);
+        }
+        let delay = self.chance.millis(400);
+        self.after(delay, Action::Client(number, Deed::Act));
+        number
+    }
+
+    pub(crate) fn client_does(&mut self, c: usize, deed: Deed) {
+        match deed {
+            Deed::Act => {
+                if self.calm || self.clients[c].acts == 0 {
+                    return;
+                }
+                self.clients[c].acts -= 1;
+                self.act_at_random(c);
+                let pause = if self.chance.one_in(3) { 400 } else { 30 };
+                let delay = self.chance.millis(pause);
+                self.after(delay, Action::Client(c, Deed::Act));
+            }
+            Deed::Answer(id, tag, life) => {
+                if self.clients[c].life == life {
+                    self.answer_ask(c, id, &tag);
+                }
+            }
+            Deed::Resume(ask, life) => {
+                if self.clients[c].life == life && self.clients[c].asked[ask].answer.is_none() {
+                    self.resume(c, ask);
+                }
+            }
+            Deed::Stand(life) => {
+                if self.clients[c].life == life && self.clients[c].standing.is_none() {
+                    self.stand(c);
+                }
+            }
+        }
+    }
+
+    fn act_at_random(&mut self, c: usize) {
+        if self.clients[c].opening {
+            return;
+        }
+        if self.clients[c].session.is_none() {
+            if !self.clients[c].stdio && self.chance.one_in(4) {
+                self.count("call without a session");
+                return self.call(c);
+            }
+            return self.initialize(c);
+        }
+        match self.chance.below(24) {
+            0..=11 => self.call(c),
+            12 => self.ask(c, What::List, "tools/list", json!({})),
+            13 => self.ask(c, What::Ping, "ping", json!({})),
+            14 | 15 => self.subscribe(c),
+            16 | 17 => self.cancel(c),
+            18 => self.stand(c),
+            19 if self.chance.one_in(3) => self.leave(c),
+            20 => self.ask_health(c),
+            21 => {
+                let level = *self.chance.pick(&["debug", "info", "warning"]);
+                self.ask(c, What::Ping, "logging/setLevel", json!({"level": level}));
+            }
+            _ => self.misbehave(c),
+        }
+    }
+
+    // ── what is asked ────────────────────────────────────────────────────────────────────────────
+
+    pub(crate) fn owner_of(&self, c: usize) -> String {
+        let client = &self.clients[c];
+        match client.session.is_some() || client.opening {
+            true => format!("c{}.{}", client.number, client.life),
+            false => format!("c{}.x", client.number),
+        }
+    }
+
+    pub(crate) fn initialize(&mut self, c: usize) {
+        let client = &mut self.clients[c];
+        client.life += 1;
+        client.opening = true;
+        client.next_id = 0;
+        client.standing = None;
+        client.standing_last = None;
+        client.answered.clear();
+        let params = json!({"protocolVersion": client.revision.name(),
+            "capabilities": client.capabilities, "clientInfo": {"name": "sim", "version": "1"}});
+        self.ask(c, What::Initialize, "initialize", params);
+    }
+
+    fn call(&mut self, c: usize) {
+        let server = self.chance.below(self.specs.len());
+        self.call_server(c, server);
+    }
+
+    pub(crate) fn call_server(&mut self, c: usize, server: usize) {
+        let name = format!("{}__echo", self.specs[server].name);
+        let tag = format!("{}:{}", self.owner_of(c), self.clients[c].asked.len());
+        let mut params = json!({"name": name, "arguments": {"tag": tag}});
+        if self.chance.one_in(2) {
+            params["_meta"] = json!({"progressToken": self.clients[c].next_id});
+        }
+        self.ask(c, What::Call(server), "tools/call", params);
+    }
+
+    fn subscribe(&mut self, c: usize) {
+        let server = self.chance.pick(&self.specs).name.clone();
+        let uri = format!("sim://{server}/{}", self.chance.below(3));
+        let method = match self.chance.one_in(4) {
+            true => "resources/unsubscribe",
+            false => "resources/subscribe",
+        };
+        let owner = self.owner_of(c);
+        self.clients[c].subscribed.insert((owner, uri.clone()));
+        self.ask(c, What::Subscribe, method, json!({"uri": uri}));
+    }
+
+    fn ask(&mut self, c: usize, what: What, method: &str, params: Value) {
+        let tag = format!("{}:{}", self.owner_of(c), self.clients[c].asked.len());
+        let client = &mut self.clients[c];
+        let id = client.next_id;
+        client.next_id += 1;
+        client.asked.push(Asked {
+            id,
+            tag,
+            what,
+            token: params
+                .pointer("/_meta/progressToken")
+                .and_then(Value::as_u64),
+            answer: None,
+            lost: false,
+            cancelled: false,
+            last: None,
+            shown_on: None,
+        });
+        let ask = client.asked.len() - 1;
+        let message = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        self.post_message(c, &message, Want::Asked(ask));
+    }
+
+    fn cancel(&mut self, c: usize) {
+        let owner = self.owner_of(c);
+        let mut asked = self.clients[c].asked.iter_mut().rev();
+        let open = asked.find(|asked| {
+            let calls = matches!(asked.what, What::Call(_));
+            calls && asked.answer.is_none() && self::owner(&asked.tag) == owner
+        });
+        if let Some(asked) = open {
+            asked.cancelled = true;
+            let id = asked.id;
+            self.count("cancelled by client");
+            let params = json!({"requestId": id});
+            let message =
+                json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params});
+            self.post_message(c, &message, Want::Taken);
+        }
+    }
+
+    fn answer_ask(&mut self, c: usize, id: Value, tag: &str) {
+        let by = self.owner_of(c);
+        let message =
+            json!({"jsonrpc": "2.0", "id": id, "result": {"by": by, "tag": tag, "roots": []}});
+        self.post_message(c, &message, Want::Taken);
+        if self.chance.one_in(6) {
+            self.count("asked was answered twice");
+            self.post_message(c, &message, Want::Taken);
+        }
+    }
+
+    pub(crate) fn leave(&mut self, c: usize) {
+        if self.clients[c].stdio {
+            return;
+        }
+        self.count("client left");
+        self.http(c, "DELETE", "/mcp", "", None, Want::End);
+        let client = &mut self.clients[c];
+        client.session = None;
+        client.life += 1;
+        client.next_id = 0;
+    }
+
+    pub(crate) fn stand(&mut self, c: usize) {
+        let client = &self.clients[c];
+        if client.stdio || client.session.is_none() {
+            return;
+        }
+        let last = client.standing_last.clone();
+        let fields = match &last {
+            Some(last) => {
+                self.count("standing stream resumed");
+                format!("Last-Event-ID: {last}\r\n")
+            }
+            None => String::new(),
+        };
+        let life = self.clients[c].life;
+        let connection = self.http(c, "GET", "/mcp", &fields, None, Want::Standing(life));
+        self.clients[c].standing = Some(connection);
+        if let Some(connection) = self.clients[c].connections.get_mut(&connection) {
+            connection.last_event = last;
+        }
+    }
+
+    fn resume(&mut self, c: usize, ask: usize) {
+        let Some(last) = self.clients[c].asked[ask].last.clone() else {
+            return;
+        };
+        self.count("exchange's stream resumed");
+        let fields = format!("Last-Event-ID: {last}\r\n");
+        self.clients[c].asked[ask].lost = false;
+        let connection = self.http(c, "GET", "/mcp", &fields, None, Want::Rest(ask));
+        self.clients[c].asked[ask].shown_on = Some(connection);
+    }
+
+    fn ask_health(&mut self, c: usize) {
+        if !self.clients[c].stdio {
+            self.http(c, "GET", "/health", "", None, Want::Health);
+        }
+    }
+
+    // ── faults ───────────────────────────────────────────────────────────────────────────────────
+
+    fn misbehave(&mut self, c: usize) {
+        let all: Vec<u32> = self.clients[c].connections.keys().copied().collect();
+        if all.is_empty() || self.clients[c].stdio {
+            return;
+        }
+        let number = *self.chance.pick(&all);
+        let place = self.clients[c].connections[&number].place;
+        match self.chance.below(3) {
+            0 => {
+                self.count("client reads slowly");
+                let length = match self.chance.one_in(4) {
+                    true => Duration::from_secs(12),
+                    false => self.chance.millis(1500),
+                };
+                self.stall(place, length);
+                if let Some(connection) = self.clients[c].connections.get_mut(&number) {
+                    connection.prompt = false;
+                }
+            }
+            _ => {
+                self.count("client's connection broke");
+                self.reset(place);
+                self.lose(c, number);
+            }
+        }
+    }
+
+    /// A connection is gone: what it was for is lost, unless it can be asked for again.
+    pub(crate) fn lose(&mut self, c: usize, number: u32) {
+        let Some(connection) = self.clients[c].connections.remove(&number) else {
+            return;
+        };
+        let life = self.clients[c].life;
+        if self.clients[c].standing == Some(number) {
+            self.clients[c].standing = None;
+            let delay = self.chance.millis(1500);
+            self.after(delay, Action::Client(c, Deed::Stand(life)));
+        }
+        for want in connection.wants {
+            match want {
+                Want::Asked(ask) | Want::Rest(ask) => {
+                    let owner = self.owner_of(c);
+                    let client = &mut self.clients[c];
+                    let asked = &mut client.asked[ask];
+                    if asked.what == What::Initialize {
+                        client.opening = false;
+                    }
+                    if asked.shown_on.is_some_and(|shown_on| shown_on != number) {
+                        continue;
+                    }
+                    asked.lost = true;
+                    if asked.last.is_some() && self::owner(&asked.tag) == owner {
+                        let delay = self.chance.millis(1500);
+                        self.after(delay, Action::Client(c, Deed::Resume(ask, life)));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The gateway closed a connection.
+    pub(crate) fn client_cut_off(&mut self, c: usize, number: u32, how: Close) {
+        let Some(connection) = self.clients[c].connections.get(&number) else {
+            return;
+        };
+        let waits = connection
+            .wants
+            .iter()
+            .any(|want| !matches!(want, Want::Standing(_)));
+        let lawful = !waits || !connection.prompt || connection.last_response || self.draining;
+        assert!(
+            lawful,
+            "c{c} was cut off ({how:?}) while it waited for {:?}",
+            connection.wants
+        );
+        if !connection.prompt && how == Close::Reset {
+            self.count("slow reader cut off");
+        }
+        self.lose(c, number);
+    }
+
+    // ── sending ──────────────────────────────────────────────────────────────────────────────────
+
+    pub(crate) fn add_connection(&mut self, c: usize, place: Place) -> u32 {
+        let client = &mut self.clients[c];
+        let number = client.next_connection;
+        client.next_connection += 1;
+        let connection = Connection {
+            place,
+            reader: Reader::default(),
+            wants: VecDeque::new(),
+            prompt: true,
+            last_response: false,
+            last_event: None,
+        };
+        client.connections.insert(number, connection);
+        number
+    }
+
+    pub(crate) fn post_message(&mut self, c: usize, message: &Value, want: Want) {
+        if !self.clients[c].stdio {
+            self.http(c, "POST", "/mcp", "", Some(message), want);
+            return;
+        }
+        let Some(connection) = self.clients[c].connections.get_mut(&0) else {
+            return;
+        };
+        if let Want::Asked(_) = want {
+            connection.wants.push_back(want);
+        }
+        let place = connection.place;
+        self.send(place, format!("{message}\n").as_bytes());
+    }
+
+    /// Sends an HTTP request, on a connection that is free, on a new one, or behind another request.
+    fn http(
+        &mut self,
+        c: usize,
+        method: &str,
+        path: &str,
+        fields: &str,
+        body: Option<&Value>,
+        want: Want,
+    ) -> u32 {
+        let pipelines = body.is_some() && self.chance.one_in(12);
+        let client = &self.clients[c];
+        let usable = client.connections.iter().filter(|(_, connection)| {
+            let busy = connection.wants.len();
+            let streams = |w: &Want| matches!(w, Want::Standing(_) | Want::Rest(_));
+            !connection.last_response
+                && (busy == 0 || (pipelines && busy < 3 && !connection.wants.iter().any(streams)))
+        });
+        let usable: Vec<u32> = usable.map(|(number, _)| *number).collect();
+        let number = match usable.is_empty() || self.chance.one_in(5) {
+            true => {
+                let worker = self.chance.below(self.workers.len());
+                let number = self.clients[c].next_connection;
+                let place = self.accept(worker, c, number);
+                self.add_connection(c, place)
+            }
+            false => *self.chance.pick(&usable),
+        };
+        let client = &self.clients[c];
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:3050\r\n{fields}");
+        if let Some(session) = &client.session {
+            head += &format!("Mcp-Session-Id: {session}\r\n");
+            if client.revision.has_version_header() {
+                head += &format!("Mcp-Protocol-Version: {}\r\n", client.revision.name());
+            }
+        }
+        let body = body.map(Value::to_string).unwrap_or_default();
+        if method == "POST" {
+            head +=
+                "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n";
+        } else {
+            head += "Accept: text/event-stream\r\n";
+        }
+        if !body.is_empty() && self.chance.one_in(6) {
+            head += "Transfer-Encoding: chunked\r\n\r\n";
+            head += &format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+        } else {
+            head += &format!("Content-Length: {}\r\n\r\n{body}", body.len());
+        }
+        let connection = self.clients[c]
+            .connections
+            .get_mut(&number)
+            .expect("it was chosen or opened");
+        if !connection.wants.is_empty() {
+            *self.cover.entry("request sent ahead").or_default() += 1;
+        }
+        connection.wants.push_back(want);
+        let place = connection.place;
+        self.send(place, head.as_bytes());
+        number
+    }
+
+    // ── going away ───────────────────────────────────────────────────────────────────────────────────
+
+    /// A client goes away without a word.
+    pub(crate) fn vanish(&mut self, c: usize) {
+        let all: Vec<u32> = self.clients[c].connections.keys().copied().collect();
+        self.clients[c].life += 1;
+        self.clients[c].session = None;
+        for number in all {
+            let place = self.clients[c].connections[&number].place;
+            self.lose(c, number);
+            match self.chance.one_in(2) || self.clients[c].stdio {
+                true => self.end(place, None),
+                false => self.reset(place),
+            }
+        }
+    }
+
+    /// Ends a session, if there is one.
+    pub(crate) fn farewell(&mut self, c: usize) {
+        if self.clients[c].session.is_some() {
+            self.leave(c);
+        }
+    }
+}
