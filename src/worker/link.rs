@@ -141,15 +141,18 @@ impl Worker {
 
     /// Sends a message on a connection that is free.
     pub(super) fn put_on(&mut self, id: ConnectionId, errand: Errand, body: &[u8]) {
-        let head = match errand
-            .key()
-            .and_then(|key| self.slices.get(&**key).map(|slice| (slice, key.server)))
-        {
-            Some((slice, _)) if !slice.head.is_empty() => slice.head.clone(),
-            _ => match errand.key().map(|key| key.server) {
-                Some(server) => self.bare_head(server),
-                None => return,
-            },
+        let Some(key) = errand.key().cloned() else {
+            return;
+        };
+        let confirmed = match &errand {
+            // The session is named before the slice may be used for anything else, and however it stands.
+            Errand::Confirm { .. } => self.partners.get(&*key).and_then(|p| p.opened.clone()),
+            _ => None,
+        };
+        let head = match (confirmed, self.slices.get(&*key)) {
+            (Some(opened), _) => self.request_head(key.server, &opened),
+            (None, Some(slice)) if !slice.head.is_empty() => slice.head.clone(),
+            _ => self.bare_head(key.server),
         };
         let until = self.errand_until(&errand);
         let Some(peer) = self.link(id) else { return };

@@ -72,16 +72,16 @@ impl World {
 
     fn check_status(&mut self, c: usize, want: Want, status: u16, streams: bool, prompt: bool) {
         let lawful = match want {
+            // Whoever sends too slowly is told so, whatever it wanted.
             Want::Asked(ask) if self.clients[c].asked[ask].lost => status == 408,
+            _ if status == 408 => !prompt,
             Want::Asked(_) => {
                 matches!(status, 200 | 503) || (status == 404 && !self.is_current(c, want))
             }
             // What is said in a session that has ended is taken by nobody.
-            Want::Taken => matches!(status, 202 | 404) || (status == 408 && !prompt),
+            Want::Taken => matches!(status, 202 | 404),
             Want::Standing(_) | Want::Rest(_) => {
-                (status == 200 && streams)
-                    || (status == 404 && !self.is_current(c, want))
-                    || (status == 408 && !prompt)
+                (status == 200 && streams) || (status == 404 && !self.is_current(c, want))
             }
             Want::End => matches!(status, 200 | 404),
             Want::Health => status == 200,
