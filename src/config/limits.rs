@@ -140,7 +140,7 @@ pub const CHILD_TERM_GRACE: Duration = Duration::from_secs(5);
 pub const CONVERSATION_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The first list of a session with capabilities not met before, for servers known to be healthy.
 /// Past this it is answered with what is known.
-pub const FIRST_LIST_TIMEOUT: Duration = Duration::from_secs(2);
+pub const FIRST_LIST_TIMEOUT: Duration = Duration::from_secs(10);
 
 // ── process ──────────────────────────────────────────────────────────────────────────────────────
 

@@ -44,6 +44,15 @@ pub(super) enum Peer {
     Lent,
 }
 
+/// Why a connection has something to send.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unsent {
+    /// Nobody has tried yet.
+    Untried,
+    /// A write left it over.
+    LeftOver,
+}
+
 /// A client on HTTP.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -313,11 +322,16 @@ impl Worker {
             Some(Peer::Child(child)) => return child.outbox.consume(count),
             Some(Peer::Lent) | None => return,
         }
-        self.settle(id);
+        self.settle_as(id, Unsent::LeftOver);
     }
 
     /// After anything happened on a client's connection: sends, reads on, pauses or closes as it wants.
     pub(super) fn settle(&mut self, id: ConnectionId) {
+        self.settle_as(id, Unsent::Untried);
+    }
+
+    /// The same, knowing why something may be unsent.
+    fn settle_as(&mut self, id: ConnectionId, why_unsent: Unsent) {
         let Some(wire) = self.wires.get_mut(ticket(id)) else {
             return;
         };
@@ -350,13 +364,13 @@ impl Worker {
         let wants_read = client.connection.wants_read();
         let unsent = !client.connection.outbox().is_empty();
         let deadline = client.connection.deadline();
-        if wants_read == wire.paused {
-            wire.paused = !wants_read;
-            self.effects.push_back(if wants_read {
-                Effect::Resume(id)
-            } else {
-                Effect::Pause(id)
-            });
+        // An answer that was not tried yet may be gone in one write, however long it is.
+        if wants_read && wire.paused {
+            wire.paused = false;
+            self.effects.push_back(Effect::Resume(id));
+        } else if !wants_read && !wire.paused && (why_unsent == Unsent::LeftOver || !unsent) {
+            wire.paused = true;
+            self.effects.push_back(Effect::Pause(id));
         }
         if unsent {
             self.flush(id);
