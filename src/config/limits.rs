@@ -97,6 +97,11 @@ pub const LIST_PAGES_MAX: usize = 1000;
 pub const LIST_ENTRIES_MAX: usize = 10_000;
 /// Entries of one page of a list as clients see it. The next ones come with a cursor.
 pub const PAGE_ENTRIES_MAX: usize = 1000;
+/// Sets of client capabilities with a catalog of their own. Clients past this see what those see that declared
+/// nothing.
+pub const CATALOGS_MAX: usize = 64;
+/// Bytes of a client's declared capabilities. Past this: -32602.
+pub const CAPABILITIES_BYTES_MAX: usize = 16 * 1024;
 /// Between two announcements that a list changed.
 pub const LIST_CHANGED_INTERVAL: Duration = Duration::from_millis(100);
 

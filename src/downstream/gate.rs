@@ -30,6 +30,11 @@ impl Gate {
         }
     }
 
+    /// Whether only this machine can connect.
+    pub fn is_local(&self) -> bool {
+        self.addresses.iter().all(IpAddr::is_loopback)
+    }
+
     /// Whether `host` is a name of ours. Without one (HTTP/1.0) no browser is asking.
     pub fn admits_host(&self, host: Option<&Host<'_>>) -> bool {
         host.is_none_or(|host| {

@@ -2,6 +2,7 @@
 
 use super::capabilities::{ClientCapabilities, ServerCapabilities};
 use super::revision::Revision;
+use crate::config::limits::CAPABILITIES_BYTES_MAX;
 use crate::jsonrpc::parse::{self, Span};
 use crate::jsonrpc::write;
 
@@ -27,6 +28,9 @@ impl Hello {
             .and_then(|span| parse::string(text, span))
             .ok_or("protocolVersion must be a string")?;
         let capabilities = match parse::member(text, params, "capabilities") {
+            Some(span) if span.of(text).len() > CAPABILITIES_BYTES_MAX => {
+                return Err("capabilities exceed 16384 bytes");
+            }
             Some(span) => {
                 ClientCapabilities::parse(text, span).ok_or("capabilities must be an object")?
             }

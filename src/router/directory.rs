@@ -7,6 +7,7 @@
 use super::catalog::{Catalog, Collision};
 use super::status::{ServerState, ServerStatus};
 use super::table::Table;
+use crate::config::limits::CATALOGS_MAX;
 use crate::config::{Config, Names, Server};
 use crate::mcp::listing::{Kind, Listing};
 use crate::time::{Time, Wall};
@@ -16,8 +17,6 @@ use std::time::Duration;
 
 /// Between two tables.
 const TABLE_INTERVAL: Duration = Duration::from_millis(25);
-/// Sets of capabilities with a catalog of their own. Clients past this see the base catalog.
-const CATALOGS_MAX: usize = 64;
 
 /// What a worker tells the controller. `server` is the server's place in the table.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use crate::time::Time;
 use parking_lot::Mutex;
 use replay::{EventId, Replay};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use store::SessionId;
 
@@ -40,6 +40,7 @@ pub struct Session {
     ended: AtomicBool,
     reached_servers: AtomicBool,
     used_at: AtomicU64,
+    in_flight: AtomicU32,
     streams: Mutex<Streams>,
 }
 
@@ -101,6 +102,7 @@ impl Session {
             ended: AtomicBool::new(false),
             reached_servers: AtomicBool::new(false),
             used_at: AtomicU64::new(now.as_micros()),
+            in_flight: AtomicU32::new(0),
             streams: Mutex::default(),
         }
     }
@@ -113,6 +115,21 @@ impl Session {
     /// Whether it was closed; whoever still holds it lets go.
     pub fn is_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// Counts an exchange that begins; whether it may, since there are fewer than `most`.
+    pub fn begin_exchange(&self, most: usize) -> bool {
+        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let allowed = (before as usize) < most;
+        if !allowed {
+            self.end_exchange();
+        }
+        allowed
+    }
+
+    /// Counts an exchange that has ended.
+    pub fn end_exchange(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Notes that servers may know of it, so that they must hear of its end.

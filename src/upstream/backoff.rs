@@ -28,10 +28,17 @@ impl Backoff {
         self.failures
     }
 
+    /// Forgets the failures of a server that has been up since `since`, if that is long enough.
+    pub fn forgive(&mut self, now: Time, since: Time) {
+        if now.since(since) >= BACKOFF_RESET {
+            self.failures = 0;
+        }
+    }
+
     /// Notes a failure of a server that had been up since `up_since`, if it was; gives the wait.
     pub fn fail(&mut self, now: Time, up_since: Option<Time>) -> Duration {
-        if up_since.is_some_and(|since| now.since(since) >= BACKOFF_RESET) {
-            self.failures = 0;
+        if let Some(since) = up_since {
+            self.forgive(now, since);
         }
         let ceiling = BACKOFF_FIRST
             .saturating_mul(1 << self.failures.min(16))

@@ -151,6 +151,9 @@ impl Conversation {
 
     /// Notes that it is being opened again.
     pub fn reopen(&mut self, now: Time) {
+        if let State::Open { since } = self.state {
+            self.backoff.forgive(now, since);
+        }
         self.state = State::Opening { since: now };
         self.stderr = Stderr::default();
         self.lists = Lists::default();
@@ -242,6 +245,11 @@ impl Conversation {
         self.lists.again = false;
         self.lists.pages = 0;
         true
+    }
+
+    /// Forgets how far the lists have come.
+    pub fn drop_lists(&mut self) {
+        self.lists = Lists::default();
     }
 
     /// The list to be fetched next; `None` when all are there.

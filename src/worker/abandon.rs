@@ -57,7 +57,19 @@ impl Worker {
             |(_, pending)| matches!(pending.awaiter, Awaiter::Client(home) if home == abandoned.home),
         );
         if let Some((ticket, _)) = found {
-            self.abandon(ticket, abandoned.reason);
+            return self.abandon(ticket, abandoned.reason);
+        }
+        // The session may have had to share a conversation that belongs to another worker. What was forwarded
+        // there went ahead of this on the same way.
+        if abandoned.key.session.is_some() {
+            let mut key = abandoned.key.clone();
+            key.session = None;
+            let owner = self.owner(&key);
+            if owner != self.id {
+                let (home, reason) = (abandoned.home, abandoned.reason);
+                let abandoned = Abandoned { key, home, reason };
+                self.post(owner, Parcel::Abandoned(Box::new(abandoned)));
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use super::exchange::{Exchange, Sink};
 use super::parcel::{Parcel, Relay, Relayed, Said};
 use super::{Worker, exchange_ticket, wire_id};
+use crate::config::limits::CLIENT_REQUEST_TIMEOUT;
 use crate::event::{Event, ExchangeEnded, Outcome};
 use crate::http::Piece;
 use crate::http::write::Field;
@@ -212,6 +213,9 @@ impl Worker {
     }
 
     fn close_exchange(&mut self, exchange: Exchange, outcome: Outcome, status: u16) {
+        if let Some(session) = &exchange.session {
+            session.end_exchange();
+        }
         let server = exchange.awaits.server().cloned();
         self.event(Event::ExchangeEnded(Box::new(ExchangeEnded {
             peer: exchange.peer,
@@ -262,6 +266,11 @@ impl Worker {
                 self.stream_message(id, &text);
             }
             Said::Request(text, ask) => {
+                // A person may have to answer first, who gets more time than a server.
+                if let Some(server) = exchange.awaits.server() {
+                    let until = now + CLIENT_REQUEST_TIMEOUT + server.timeout;
+                    exchange.deadline = until.min(exchange.last_deadline);
+                }
                 if !self.stream_message(id, &text) {
                     self.ask_undelivered(ask, "its client takes no event stream");
                 }

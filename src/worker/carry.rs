@@ -7,6 +7,7 @@ use super::exchange::{Exchange, Sink};
 use super::intent::{Intent, Local, LocalAnswer, Note, Opening, Sending};
 use super::parcel::{Asker, Parcel};
 use super::{Worker, exchange_id, exchange_ticket, wire_id};
+use crate::config::limits::CATALOGS_MAX;
 use crate::event::{Event, ExchangeEnded, Outcome, RequestAnswered, SessionEnd};
 use crate::http::Piece;
 use crate::http::write::Field;
@@ -243,8 +244,14 @@ impl Worker {
         if &**capabilities == "{}" {
             return;
         }
-        self.declared
-            .insert(capabilities.clone(), Arc::downgrade(session));
+        if self.declared.len() >= CATALOGS_MAX {
+            self.declared
+                .retain(|_, session| session.strong_count() > 0);
+        }
+        if self.declared.len() < CATALOGS_MAX || self.declared.contains_key(capabilities) {
+            let session = Arc::downgrade(session);
+            self.declared.insert(capabilities.clone(), session);
+        }
         let known = self.table.catalogs.get(capabilities);
         let unlisted: Vec<usize> = match known {
             Some(catalog) => catalog.unlisted.clone(),

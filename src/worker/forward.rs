@@ -9,6 +9,7 @@ use super::parcel::{self, Forward, Outgoing, Parcel};
 use super::{Worker, wire_id};
 use crate::config::Transport;
 use crate::config::limits::{CHILD_BACKLOG_BYTES_MAX, SUBSCRIPTIONS_MAX, UPSTREAM_EXCHANGES_MAX};
+use crate::event::Event;
 use crate::id::{ExchangeId, Home, SessionKey};
 use crate::jsonrpc::parse::Span;
 use crate::jsonrpc::write;
@@ -94,6 +95,21 @@ impl Worker {
                 );
             }
         }
+        if asker
+            .session
+            .as_ref()
+            .is_some_and(|session| session.is_ended())
+        {
+            return self.fail_home(home, Refusal::SessionUnknown);
+        }
+        // A server that is known to be down is not tried again for each who asks.
+        if !self.partners.contains_key(&asker.key)
+            && let Some(reason) = self.table.reasons[asker.key.server].clone()
+        {
+            let name = &self.table.servers[asker.key.server].name;
+            let refusal = parcel::unavailable(name, &reason);
+            return self.fail_home(home, refusal);
+        }
         if let Err(refusal) = self.ensure_partner(&asker) {
             return self.fail_home(home, refusal);
         }
@@ -127,6 +143,9 @@ impl Worker {
             return self.dispatch(&asker.key, home, session, outgoing);
         }
         if let Some(reason) = conversation.unavailable(now) {
+            if let (Some(uri), Some(session)) = (&outgoing.subscription, &asker.session) {
+                conversation.unsubscribe(session.key, uri);
+            }
             let refusal = parcel::unavailable(&conversation.server.name, &reason);
             return self.fail_home(home, refusal);
         }
@@ -162,11 +181,14 @@ impl Worker {
         session: Option<SessionKey>,
         outgoing: Outgoing,
     ) {
-        if self.pendings.len() >= wire_id::PLACES.min(2 * UPSTREAM_EXCHANGES_MAX) {
-            return self.fail_home(
-                home,
-                Refusal::Busy("too many requests to servers are in flight"),
-            );
+        // Counting costs a walk, so it is done only when there are enough of all.
+        let own = |(_, pending): &(_, &Pending)| pending.key == *key;
+        if self.pendings.len() >= wire_id::PLACES - 1
+            || (self.pendings.len() >= UPSTREAM_EXCHANGES_MAX
+                && self.pendings.iter().filter(own).count() >= UPSTREAM_EXCHANGES_MAX)
+        {
+            let fact = "that server has too many requests to answer";
+            return self.fail_home(home, Refusal::Busy(fact));
         }
         let Some(partner) = self.partners.get(key) else {
             return;
@@ -176,6 +198,12 @@ impl Worker {
             if unsent + outgoing.params.len() > CHILD_BACKLOG_BYTES_MAX {
                 return self.fail_home(home, Refusal::Busy("that server reads too slowly"));
             }
+        }
+        if session.is_none()
+            && let Some(partner) = self.partners.get_mut(key)
+        {
+            // Nobody will tell when a caller without a session is through.
+            partner.conversation.unsettle(self.now);
         }
         let pending = Pending {
             key: key.clone(),
@@ -245,6 +273,15 @@ impl Worker {
         match self.partners.get(key).and_then(|partner| partner.child) {
             Some(id) => {
                 if let Some(child) = self.child(id) {
+                    if child.outbox.len() + message.len() > CHILD_BACKLOG_BYTES_MAX {
+                        let server = self.table.servers[key.server].clone();
+                        let (method, why) = (Method::Other, "the server reads too slowly");
+                        return self.event(Event::NotificationDropped {
+                            server,
+                            method,
+                            why,
+                        });
+                    }
                     child.outbox.push(&super::answer::one_line(&message));
                     child.outbox.push(b"\n");
                     self.flush(id);

@@ -35,6 +35,15 @@ pub(super) enum Addressee {
     Unclear,
 }
 
+/// How certain it must be whom something is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Certainty {
+    /// It concerns the only exchange in flight.
+    Likely,
+    /// Nobody else can be meant.
+    Sure,
+}
+
 impl Worker {
     /// Takes in a request or notification of a server; `pending` is the request on whose stream it came,
     /// if it came on one.
@@ -56,7 +65,7 @@ impl Worker {
                     write::result(&mut message, id, b"{}");
                     return self.tell_server(key, message);
                 }
-                let addressee = self.addressee(key, pending);
+                let addressee = self.addressee(key, pending, Certainty::Sure);
                 self.ask_client(key, addressee, method, id, envelope);
             }
             Kind::Result { .. } | Kind::Error { .. } => {}
@@ -130,7 +139,7 @@ impl Worker {
                 let level = level
                     .and_then(|span| params::level(text, span))
                     .unwrap_or(1);
-                match self.addressee(key, pending) {
+                match self.addressee(key, pending, Certainty::Likely) {
                     Addressee::Exchange(home) => {
                         let said = Said::Log(text.into(), level);
                         self.post(home.worker, Parcel::Said(home.exchange, Box::new(said)));
@@ -148,7 +157,7 @@ impl Worker {
             }
             Method::Cancelled => self.server_cancelled(key, envelope),
             Method::Initialized | Method::RootsChanged => {}
-            _ => match self.addressee(key, pending) {
+            _ => match self.addressee(key, pending, Certainty::Likely) {
                 Addressee::Exchange(home) => {
                     let said = Said::Notification(text.into());
                     self.post(home.worker, Parcel::Said(home.exchange, Box::new(said)));
@@ -204,7 +213,7 @@ impl Worker {
     }
 
     /// Whom something is for that a server said in a conversation.
-    fn addressee(&self, key: &Key, pending: Option<Ticket>) -> Addressee {
+    fn addressee(&self, key: &Key, pending: Option<Ticket>, certainty: Certainty) -> Addressee {
         if let Some(ticket) = pending {
             return match self.pendings.get(ticket).map(|pending| &pending.awaiter) {
                 Some(Awaiter::Client(home)) => Addressee::Exchange(*home),
@@ -224,16 +233,24 @@ impl Worker {
         let in_flight = self.sessions_in_flight(key);
         let sole = match key.session {
             Some(session) => Some(session),
-            None if in_flight.is_empty() => {
+            // What a server asks must be certain: an exchange that is the only one in flight is not enough,
+            // since another client's earlier one may still occupy the server. What it merely tells is given
+            // to the only one in flight.
+            None => {
                 let partner = self.partners.get(key);
-                partner.and_then(|partner| partner.conversation.sole_user(self.now))
+                let sole = partner.and_then(|p| p.conversation.sole_user(self.now));
+                let only = (in_flight.len() == 1).then(|| in_flight.first().copied().flatten());
+                let session = match (only, certainty) {
+                    (Some(only), Certainty::Likely) => only,
+                    (Some(only), Certainty::Sure) => only.filter(|only| sole == Some(*only)),
+                    (None, _) if in_flight.is_empty() => sole,
+                    (None, _) => None,
+                };
+                let Some(session) = session else {
+                    return Addressee::Unclear;
+                };
+                Some(session)
             }
-            None if in_flight.len() == 1 => match in_flight.first() {
-                Some(Some(session)) => Some(*session),
-                // A caller without a session: its exchange is still the only one.
-                _ => None,
-            },
-            None => return Addressee::Unclear,
         };
         // The latest exchange is the likeliest; all of them are the same client's.
         let exchange = self

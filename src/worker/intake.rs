@@ -49,6 +49,12 @@ impl Worker {
             address: asking.address,
         };
         if let Some(ops) = OpsPath::parse(path) {
+            // What they show is for who operates this, not for a page that had a name of its own point here.
+            // Behind wider addresses any name may be right: a probe's, a balancer's.
+            let telling = !matches!(ops, OpsPath::Live | OpsPath::Ready);
+            if telling && self.gate.is_local() && !self.gate.admits_host(head.host.as_ref()) {
+                return note.problem(403, "this Host is not a name of switchbox", Vec::new());
+            }
             return match head.method {
                 Method::Get | Method::Head => Intent::Ops(ops, note.of(200, None)),
                 Method::Options => note.reply(204, vec![("allow", OPS_METHODS.into())], Vec::new()),

@@ -1,13 +1,12 @@
 //! Connections to HTTP servers: what each is used for, and what came of it.
 
 use super::effect::Effect;
-use super::forward::{Awaiter, Waiter};
+use super::forward::{Awaiter, Step, Waiter};
 use super::parcel::Opened;
 use super::peers::{LinkPeer, Peer};
 use super::{Worker, connection_id, slots, ticket, wire_id};
 use crate::config::Transport;
 use crate::config::limits::INITIALIZE_TIMEOUT;
-use crate::http::ContentKind;
 use crate::http::sse::Event as SseEvent;
 use crate::http::write;
 use crate::id::ConnectionId;
@@ -69,6 +68,8 @@ pub(super) struct Catching {
 
 /// How long we wait before asking for a stream again, unless the server says otherwise.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
+/// The shortest that a server may make us wait.
+const RETRY_MIN: Duration = Duration::from_millis(50);
 /// The longest that a server may make us wait.
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Bytes of an unexpected answer that are quoted.
@@ -356,11 +357,6 @@ impl Worker {
     ) {
         match arrival {
             Arrival::Opening(opening) => {
-                if let (Errand::Listen { key }, ContentKind::EventStream) =
-                    (errand, opening.content)
-                {
-                    self.listening(key);
-                }
                 progress.opening = Some(opening);
             }
             Arrival::Body(body) => {
@@ -394,13 +390,15 @@ impl Worker {
                 );
                 self.conversation_failed(key, &cause);
             }
-            Errand::Tell { key } | Errand::Listen { key } => {
+            Errand::Tell { key } => {
                 if opening.status == 404 && self.has_session_id(key) {
                     self.report_forgotten(key);
-                } else if let Errand::Listen { .. } = errand {
-                    self.not_listening(key);
                 }
             }
+            // A server in trouble is asked again. For any other it has no such stream; 404 says the same,
+            // since a session that is really forgotten shows with the next request.
+            Errand::Listen { key } if opening.status < 500 => self.not_listening(key),
+            Errand::Listen { .. } => {}
             Errand::Farewell => {}
         }
     }
@@ -413,7 +411,7 @@ impl Worker {
         body: &[u8],
     ) {
         let wire = wire_id::pack(self.id, pending);
-        if opening.status == 404 && self.has_session_id(key) {
+        if opening.status == 404 && self.is_forgotten(pending, key) {
             return self.session_forgotten(pending, key);
         }
         match Envelope::parse(body).map(|envelope| envelope.kind) {
@@ -467,7 +465,7 @@ impl Worker {
             progress.last_event = Some(id.to_vec());
         }
         if let Some(millis) = event.retry {
-            progress.retry = Some(Duration::from_millis(millis).min(RETRY_MAX));
+            progress.retry = Some(Duration::from_millis(millis).clamp(RETRY_MIN, RETRY_MAX));
         }
         if !event.is_message() {
             return;
@@ -519,6 +517,11 @@ impl Worker {
         let Some(pending) = self.pendings.remove(ticket) else {
             return;
         };
+        if pending.session.is_none()
+            && let Some(partner) = self.partners.get_mut(&pending.key)
+        {
+            partner.conversation.unsettle(self.now);
+        }
         match pending.awaiter {
             Awaiter::Client(home) => {
                 if let (Err(_), Some(uri), Some(session)) =
@@ -542,6 +545,11 @@ impl Worker {
             return;
         };
         let server = self.table.servers[pending.key.server].name.clone();
+        if let (Some(uri), Some(session)) = (&pending.subscription, pending.session)
+            && let Some(partner) = self.partners.get_mut(&pending.key)
+        {
+            partner.conversation.unsubscribe(session, uri);
+        }
         match pending.awaiter {
             Awaiter::Client(home) => self.fail_home(
                 home,
@@ -550,8 +558,9 @@ impl Worker {
                     cause: cause.into(),
                 },
             ),
-            Awaiter::Step(..) => self.conversation_failed(&pending.key, cause),
-            Awaiter::Ghost(_) => {}
+            Awaiter::Step(Step::Initialize, _) => self.conversation_failed(&pending.key, cause),
+            Awaiter::Step(Step::List(_), _) => self.list_failed(&pending.key, cause),
+            Awaiter::Step(Step::Quiet, _) | Awaiter::Ghost(_) => {}
         }
     }
 }

@@ -6,7 +6,7 @@ use super::intake::NOTHING;
 use super::intent::{Intent, Local, LocalAnswer, Note, Opening, Sending};
 use super::parcel::{ClientAnswer, Outgoing};
 use crate::config::limits::{
-    EXCHANGE_TIMEOUT_MAX, EXCHANGES_MAX, FIRST_LIST_TIMEOUT, SESSION_EXCHANGES_MAX,
+    EXCHANGE_TIMEOUT_MAX, EXCHANGES_MAX, FIRST_LIST_TIMEOUT, ID_BYTES_MAX, SESSION_EXCHANGES_MAX,
 };
 use crate::id::ConnectionId;
 use crate::jsonrpc::envelope::{Envelope, Kind};
@@ -133,6 +133,7 @@ impl Worker {
                 let hello = Hello::parse(text, envelope.params)
                     .map_err(|fact| Refusal::Params(fact.into()))?;
                 if let Some(until) = self.servers_awaited() {
+                    self.admissible(caller)?;
                     return Ok(self.begin(caller, id, method, Awaits::Servers(hello), until));
                 }
                 return Ok(Intent::Welcome(Opening {
@@ -152,6 +153,7 @@ impl Worker {
                 None => None,
             };
             if let Some(until) = self.lists_awaited(caller.session.as_deref()) {
+                self.admissible(caller)?;
                 return Ok(self.begin(caller, id, method, Awaits::Lists(kind, cursor), until));
             }
             return local(self.page(caller.session.as_deref(), kind, cursor.as_deref()));
@@ -310,28 +312,16 @@ impl Worker {
         }
     }
 
-    /// Whether one more exchange may begin.
+    /// Whether one more exchange may begin. If so it is counted, and must begin.
     fn admissible(&self, caller: &Caller) -> Result<(), Refusal> {
         if self.exchanges.len() >= EXCHANGES_MAX {
             return Err(Refusal::Busy("too many exchanges are in flight"));
         }
-        // Counting one session's exchanges costs a walk, so it is done only when there are enough of all.
-        if let Some(session) = caller
-            .session
-            .as_ref()
-            .filter(|_| self.exchanges.len() >= SESSION_EXCHANGES_MAX)
+        if let Some(session) = &caller.session
+            && !session.begin_exchange(SESSION_EXCHANGES_MAX)
         {
-            let own = self.exchanges.iter().filter(|(_, exchange)| {
-                exchange
-                    .session
-                    .as_ref()
-                    .is_some_and(|owner| owner.key == session.key)
-            });
-            if own.count() >= SESSION_EXCHANGES_MAX {
-                return Err(Refusal::Busy(
-                    "this session has too many exchanges in flight",
-                ));
-            }
+            let fact = "this session has too many exchanges in flight";
+            return Err(Refusal::Busy(fact));
         }
         Ok(())
     }
@@ -433,8 +423,10 @@ fn consider_told(caller: &Caller, envelope: &Envelope<'_>, method: Method) -> In
     };
     let note = match method {
         Method::Cancelled => match params.request_id {
-            Some(span) => Note::Cancel(session, span.of(text).into()),
-            None => Note::Nothing,
+            Some(span) if span.of(text).len() <= ID_BYTES_MAX => {
+                Note::Cancel(session, span.of(text).into())
+            }
+            _ => Note::Nothing,
         },
         Method::RootsChanged => Note::RootsChanged(session),
         Method::Progress => match params

@@ -23,6 +23,7 @@ mod heard;
 mod intake;
 mod intent;
 mod link;
+mod lists;
 mod message;
 pub mod parcel;
 mod parting;

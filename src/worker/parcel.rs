@@ -191,12 +191,18 @@ pub struct ClientAnswer {
 }
 
 impl Parcel {
-    /// Whether losing it would leave somebody waiting. Such a parcel is kept until there is room; the
-    /// others come back as bounced, or are dropped and counted.
+    /// Whether losing it would leave somebody waiting for ever. Such a parcel is let in although an inbox is
+    /// full: there are as many as exchanges in flight and sessions that end. The others come back as bounced.
     pub fn must_arrive(&self) -> bool {
         !matches!(
             self,
-            Parcel::Forward(_) | Parcel::Said(..) | Parcel::Noted(..) | Parcel::Show(..)
+            Parcel::Forward(_)
+                | Parcel::Said(..)
+                | Parcel::Noted(..)
+                | Parcel::Show(..)
+                | Parcel::Cancel(..)
+                | Parcel::RootsChanged(_)
+                | Parcel::ClientProgress(..)
         )
     }
 }

@@ -177,13 +177,34 @@ impl Worker {
         }
     }
 
+    /// Whether 404 means that the session which a request went out in is forgotten.
+    ///
+    /// The conversation may have been doubted or opened anew since, because another request found out first.
+    pub(super) fn is_forgotten(&self, pending: slots::Ticket, key: &Key) -> bool {
+        let sent_in = self.pendings.get(pending).and_then(|pending| pending.epoch);
+        match self.slices.get(key).map(|slice| &slice.standing) {
+            Some(Standing::Open(opened)) if Some(opened.epoch) == sent_in => {
+                opened.session_id.is_some()
+            }
+            Some(_) => sent_in.is_some(),
+            None => false,
+        }
+    }
+
     /// The server did not know the session, so it did not do what was asked: open a new one, ask again.
     pub(super) fn session_forgotten(&mut self, pending: slots::Ticket, key: &Arc<Key>) {
         let home = match self.pendings.get(pending).map(|pending| &pending.awaiter) {
             Some(Awaiter::Client(home)) if home.worker == self.id => Some(*home),
             _ => None,
         };
-        self.report_forgotten(key);
+        let sent_in = self.pendings.get(pending).and_then(|pending| pending.epoch);
+        let present = match self.slices.get(&**key).map(|slice| &slice.standing) {
+            Some(Standing::Open(opened)) => Some(opened.epoch),
+            _ => None,
+        };
+        if sent_in == present {
+            self.report_forgotten(key);
+        }
         match home {
             Some(home) if self.take_back(home.exchange) => self.take_turn(home.exchange),
             _ => self.pending_failed(pending, "it has forgotten the session (HTTP 404)"),

@@ -20,7 +20,6 @@ use crate::id::{ConnectionId, SessionKey, WorkerId};
 use crate::jsonrpc::parse::{self, Span};
 use crate::jsonrpc::write;
 use crate::mcp::handshake::{self, Introduced};
-use crate::mcp::listing::{Kind, take_page};
 use crate::mcp::method::Method;
 use crate::refusal::Refusal;
 use crate::router::directory::Report;
@@ -53,10 +52,13 @@ pub(super) struct Partner {
     pub(super) opening_since: Time,
     /// Listings in a row that were out of date when they were complete.
     pub(super) lists_skipped: u8,
+    /// How often in a row its server forgot the session at once.
+    pub(super) forgotten_early: u8,
+    /// Whether it ever listed what it offers.
+    pub(super) has_listed: bool,
+    /// When its lists are to be fetched again, after they were not answered.
+    pub(super) relist_at: Option<Time>,
 }
-
-/// How many listings in a row may be passed over because they are out of date.
-const LISTS_SKIPPED_MAX: u8 = 3;
 
 /// Whether an HTTP server's standing stream is open.
 #[derive(Debug, PartialEq, Eq)]
@@ -144,6 +146,9 @@ impl Worker {
             epoch: 0,
             opening_since: self.now,
             lists_skipped: 0,
+            forgotten_early: 0,
+            has_listed: false,
+            relist_at: None,
         };
         let server = key.server;
         self.partners.insert(key.clone(), partner);
@@ -356,95 +361,6 @@ impl Worker {
         self.ask_for_itself(key, Step::Quiet, deadline, &outgoing);
     }
 
-    // ── lists ────────────────────────────────────────────────────────────────────────────────────
-
-    /// Has all lists fetched anew.
-    pub(super) fn relist(&mut self, key: &Key) {
-        let Some(partner) = self.partners.get_mut(key) else {
-            return;
-        };
-        if partner.conversation.is_open() && partner.conversation.relist() {
-            self.ask_next_list(key, None);
-        }
-    }
-
-    pub(super) fn ask_next_list(&mut self, key: &Key, cursor: Option<&[u8]>) {
-        let Some(partner) = self.partners.get_mut(key) else {
-            return;
-        };
-        if let Some(kind) = partner.conversation.next_list() {
-            let params = match cursor {
-                Some(cursor) => [b"{\"cursor\":", cursor, b"}"].concat(),
-                None => b"{}".to_vec(),
-            };
-            let deadline = self.now + INITIALIZE_TIMEOUT;
-            let outgoing = Outgoing {
-                method: kind.method(),
-                params,
-                token: None,
-                subscription: None,
-            };
-            return self.ask_for_itself(key, Step::List(kind), deadline, &outgoing);
-        }
-        let Some((listing, again)) = partner.conversation.listed() else {
-            return;
-        };
-        // Servers that add tools one by one announce each: what was out of date before it was complete is
-        // not shown, unless they never come to an end.
-        if again && partner.lists_skipped < LISTS_SKIPPED_MAX {
-            partner.lists_skipped += 1;
-            return self.relist(key);
-        }
-        partner.lists_skipped = 0;
-        let server = partner.conversation.server.clone();
-        let count = |kind| listing.of(kind).len();
-        self.event(Event::UpstreamListed {
-            server,
-            tools: count(Kind::Tools),
-            prompts: count(Kind::Prompts),
-            resources: count(Kind::Resources),
-            templates: count(Kind::Templates),
-        });
-        let capabilities = key.capabilities.clone();
-        let report = Report::Listed {
-            server: key.server,
-            capabilities,
-            listing: Arc::new(listing),
-        };
-        self.effects.push_back(Effect::Report(report));
-        if again {
-            self.relist(key);
-        }
-    }
-
-    pub(super) fn take_list(&mut self, key: &Key, kind: Kind, text: &[u8], result: Span) {
-        let Some(partner) = self.partners.get_mut(key) else {
-            return;
-        };
-        let server = partner.conversation.server.clone();
-        let Some(listing) = partner.conversation.listing() else {
-            return;
-        };
-        let page = take_page(kind, text, result, &mut listing.entries[kind as usize]);
-        let (next, why) = match page {
-            Ok(page) => (
-                page.next,
-                (page.left_out > 0).then_some("entries without a name, or too many"),
-            ),
-            Err(fact) => (None, Some(fact)),
-        };
-        let goes_on = partner.conversation.paged(next.is_some());
-        let why = why.or((next.is_some() && !goes_on).then_some("it has too many pages"));
-        if let Some(why) = why {
-            self.event(Event::ListCut {
-                server,
-                method: kind.method(),
-                why,
-            });
-        }
-        self.ask_next_list(key, next.as_deref().filter(|_| goes_on));
-    }
-
     // ── ending ───────────────────────────────────────────────────────────────────────────────────
 
     /// A conversation broke. What is in flight fails with the cause; it is opened again after a wait.
@@ -475,7 +391,8 @@ impl Worker {
         let refused = self
             .partners
             .get(key)
-            .and_then(|partner| partner.conversation.unavailable(now));
+            .and_then(|partner| partner.conversation.unavailable(now))
+            .or(self.draining.then(|| cause.clone()));
         if let Some(reason) = refused
             && let Some(partner) = self.partners.get_mut(key)
         {

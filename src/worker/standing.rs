@@ -10,6 +10,11 @@ use crate::upstream::conversation::{Key, State};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long a server keeps a session that it has not forgotten at once.
+const SESSION_KEPT_MIN: Duration = Duration::from_millis(500);
+/// How often in a row it may be forgotten earlier than that.
+const FORGOTTEN_EARLY_MAX: u8 = 3;
+
 impl Worker {
     pub(super) fn attach(&mut self, asker: &Asker, from: WorkerId) {
         let key = Arc::new(asker.key.clone());
@@ -75,6 +80,20 @@ impl Worker {
             // It is being opened already, or has been since: say so to who asks.
             return self.tell_standing(key);
         }
+        // A server that forgets again and again at once would be asked for new sessions for ever.
+        let kept = match partner.conversation.state {
+            State::Open { since } => self.now.since(since),
+            _ => Duration::ZERO,
+        };
+        partner.forgotten_early = if kept < SESSION_KEPT_MIN {
+            partner.forgotten_early + 1
+        } else {
+            0
+        };
+        if partner.forgotten_early > FORGOTTEN_EARLY_MAX {
+            partner.forgotten_early = 0;
+            return self.conversation_failed(key, "it forgets its sessions at once (HTTP 404)");
+        }
         partner.opened = None;
         // What the conversation itself was asking for, it will ask for again.
         for ticket in self.pendings.tickets() {
@@ -109,9 +128,6 @@ impl Worker {
     }
 
     // ── an HTTP server's standing stream ─────────────────────────────────────────────────────────
-
-    /// The server opened it; nothing to do but to know.
-    pub(super) fn listening(&mut self, _key: &Key) {}
 
     /// The server has none.
     pub(super) fn not_listening(&mut self, key: &Key) {

@@ -202,6 +202,19 @@ impl Worker {
             let Some(partner) = self.partners.get(&key) else {
                 continue;
             };
+            if let Some(at) = partner.relist_at {
+                if at <= now {
+                    if let Some(partner) = self.partners.get_mut(&key) {
+                        partner.relist_at = None;
+                    }
+                    self.relist(&key);
+                } else {
+                    next = next.min(at);
+                }
+            }
+            let Some(partner) = self.partners.get(&key) else {
+                continue;
+            };
             if !key.is_base() && !partner.conversation.has_users() && partner.waiting.is_empty() {
                 let until = partner.conversation.idle_since + CONVERSATION_IDLE_TIMEOUT;
                 if until <= now {
@@ -300,6 +313,9 @@ impl Worker {
         let Some(exchange) = self.exchanges.remove(exchange_ticket(id)) else {
             return;
         };
+        if let Some(session) = &exchange.session {
+            session.end_exchange();
+        }
         let Some(connection) = exchange.sink.connection() else {
             return;
         };

@@ -109,7 +109,8 @@ fn storm(world: &mut World) {
 /// From here on nothing goes wrong any more.
 fn calm(world: &mut World) {
     world.calm = true;
-    world.run_for(100 * SECOND);
+    // A server may wait for a client that never answers: five minutes, and its own time after that.
+    world.run_for(400 * SECOND);
     check_answered(world);
     for client in 0..world.clients.len() {
         if world.clients[client].session.is_none() {
