@@ -9,6 +9,7 @@ pub mod store;
 
 use crate::id::{Home, Place, SessionKey};
 use crate::mcp::capabilities::ClientCapabilities;
+use crate::mcp::listing::Kind;
 use crate::mcp::revision::Revision;
 use crate::time::Time;
 use parking_lot::Mutex;
@@ -41,6 +42,8 @@ pub struct Session {
     reached_servers: AtomicBool,
     used_at: AtomicU64,
     in_flight: AtomicU32,
+    /// What the client was shown of each list last, as a digest; 0: nothing yet.
+    shown: [AtomicU64; 4],
     streams: Mutex<Streams>,
 }
 
@@ -103,6 +106,7 @@ impl Session {
             reached_servers: AtomicBool::new(false),
             used_at: AtomicU64::new(now.as_micros()),
             in_flight: AtomicU32::new(0),
+            shown: Default::default(),
             streams: Mutex::default(),
         }
     }
@@ -115,6 +119,17 @@ impl Session {
     /// Whether it was closed; whoever still holds it lets go.
     pub fn is_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// Notes the state of a list that the client is shown.
+    pub fn show(&self, kind: Kind, digest: u64) {
+        self.shown[kind as usize].store(digest, Ordering::Relaxed);
+    }
+
+    /// Whether the client was shown another state of a list than this one.
+    pub fn has_outdated(&self, kind: Kind, digest: u64) -> bool {
+        let shown = self.shown[kind as usize].load(Ordering::Relaxed);
+        shown != 0 && shown != digest
     }
 
     /// Counts an exchange that begins; whether it may, since there are fewer than `most`.

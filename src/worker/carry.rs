@@ -12,12 +12,15 @@ use crate::event::{Event, ExchangeEnded, Outcome, RequestAnswered, SessionEnd};
 use crate::http::Piece;
 use crate::http::write::Field;
 use crate::id::{ConnectionId, Place};
+use crate::jsonrpc::write;
 use crate::mcp::handshake;
+use crate::mcp::listing::Kind;
 use crate::mcp::method::Method;
 use crate::refusal::Refusal;
 use crate::session::replay::EventId;
 use crate::session::{Resumed, Session};
 use crate::upstream::conversation::Key;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -347,10 +350,22 @@ impl Worker {
     }
 
     fn hold_standing(&mut self, id: ConnectionId, session: Arc<Session>, shown: EventId) {
-        if let Some(client) = self.client(id) {
-            client.shown = shown;
-            client.standing = Some(session);
-            self.event(Event::StreamOpened);
+        let Some(client) = self.client(id) else {
+            return;
+        };
+        client.shown = shown;
+        client.standing = Some(session.clone());
+        self.event(Event::StreamOpened);
+        // What changed before there was a stream to say so on.
+        let catalog = self.table.catalog(Some(&session.capabilities)).clone();
+        let outdated = Kind::ALL
+            .into_iter()
+            .filter(|kind| session.has_outdated(*kind, catalog.digest(*kind)));
+        let changed: BTreeSet<Method> = outdated.map(Kind::changed).collect();
+        for method in changed {
+            let mut message = Vec::new();
+            write::notification(&mut message, method.name(), b"");
+            self.tell_session(&session, message.into());
         }
     }
 

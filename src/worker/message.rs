@@ -376,6 +376,9 @@ impl Worker {
         let catalog = self
             .table
             .catalog(session.map(|session| &session.capabilities));
+        if let Some(session) = session {
+            session.show(kind, catalog.digest(kind));
+        }
         match catalog.page(kind, cursor) {
             Some(page) => LocalAnswer::Shared(page.clone()),
             None => LocalAnswer::Refused(Refusal::Params(
