@@ -259,3 +259,19 @@ fn what_was_said_while_nobody_listened_comes_with_the_stream() {
     let missed = again.wait_for("notifications/resources/updated");
     assert_eq!(missed["params"]["uri"], "note://a/1");
 }
+
+#[test]
+fn change_before_there_was_a_stream_is_told_on_it() {
+    let gateway = Gateway::of(json!({ "a": child::named("a") }));
+    let early = gateway.session();
+    early.ask("tools/list", json!({}));
+    let other = gateway.session();
+    other.say("a__grow", json!({}));
+    clock::holds("all five are listed", || {
+        let listed = other.ask("tools/list", json!({}))["result"]["tools"].to_string();
+        listed.contains("a__grown_4")
+    });
+    early
+        .listen(None)
+        .wait_for("notifications/tools/list_changed");
+}
