@@ -41,8 +41,6 @@ pub enum Refusal {
     Unauthorized,
     /// `Host` or `Origin` is not one of ours: a page elsewhere may be behind this (DNS rebinding).
     Forbidden(String),
-    /// A stream of this kind is already open, or the session may not have one.
-    Conflict(&'static str),
 
     // Ours.
     /// A limit is reached for now.
@@ -80,8 +78,7 @@ impl Refusal {
             | Refusal::RevisionUnknown(_)
             | Refusal::NotAcceptable
             | Refusal::MediaType
-            | Refusal::Forbidden(_)
-            | Refusal::Conflict(_) => -32600,
+            | Refusal::Forbidden(_) => -32600,
             Refusal::MethodUnknown(_) | Refusal::ClientCannot(_) => -32601,
             Refusal::Params(_) | Refusal::ToolUnknown { .. } | Refusal::PromptUnknown { .. } => {
                 -32602
@@ -108,7 +105,6 @@ impl Refusal {
             Refusal::Forbidden(_) => 403,
             Refusal::SessionUnknown => 404,
             Refusal::NotAcceptable => 406,
-            Refusal::Conflict(_) => 409,
             Refusal::MediaType => 415,
             Refusal::Busy(_) | Refusal::Draining => 503,
             Refusal::Internal => 500,
@@ -154,7 +150,6 @@ impl Refusal {
                 "Unauthorized: send a key as Authorization: Bearer KEY or as X-API-Key: KEY".into()
             }
             Refusal::Forbidden(fact) => format!("Forbidden: {fact}"),
-            Refusal::Conflict(fact) => format!("Conflict: {fact}"),
             Refusal::Busy(fact) => format!("switchbox is busy: {fact}; try again"),
             Refusal::Draining => "switchbox is shutting down".into(),
             Refusal::Internal => "switchbox failed while handling this; the log has more".into(),

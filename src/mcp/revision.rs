@@ -22,9 +22,6 @@ impl Revision {
     ];
     /// The newest with `initialize`: offered to servers, and to clients that ask for one not known here.
     pub const LATEST: Revision = Revision::V2025_11_25;
-    /// What a client is taken to speak that has no session and names no revision (2025-06-18,
-    /// basic/transports, "Protocol Version Header").
-    pub const ASSUMED: Revision = Revision::V2025_03_26;
 
     /// The revision of that name.
     pub fn parse(name: &str) -> Option<Revision> {

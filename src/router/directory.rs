@@ -64,20 +64,6 @@ impl Directory {
     pub fn new(config: &Config) -> Directory {
         let (enabled, disabled): (Vec<_>, Vec<_>) =
             config.servers.iter().cloned().partition(|s| s.enabled);
-        let status = |server: &Arc<Server>, state| ServerStatus {
-            server: server.clone(),
-            state,
-            last_connected: None,
-            last_error: None,
-            restarts: 0,
-            conversations: 0,
-            implementation: None,
-            tools: 0,
-            prompts: 0,
-            resources: 0,
-            templates: 0,
-            hidden: Vec::new(),
-        };
         let base = Catalog::merge(config.names, &enabled, &vec![None; enabled.len()]);
         let table = Table {
             names: config.names,
@@ -88,14 +74,8 @@ impl Directory {
         };
         Directory {
             names: config.names,
-            statuses: enabled
-                .iter()
-                .map(|s| status(s, ServerState::Starting))
-                .collect(),
-            disabled: disabled
-                .iter()
-                .map(|s| status(s, ServerState::Disabled))
-                .collect(),
+            statuses: enabled.iter().cloned().map(ServerStatus::new).collect(),
+            disabled: disabled.into_iter().map(ServerStatus::new).collect(),
             listings: BTreeMap::from([("{}".into(), vec![None; enabled.len()])]),
             servers: enabled,
             table: Arc::new(table),

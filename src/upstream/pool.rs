@@ -67,11 +67,6 @@ impl<W> Pool<W> {
         self.waiting.pop_front()
     }
 
-    /// Drops what waits and is no longer wanted.
-    pub fn retain_waiters(&mut self, wanted: impl FnMut(&W) -> bool) {
-        self.waiting.retain(wanted);
-    }
-
     /// Takes back a connection that can carry another request. `allowed` is how long its server keeps it.
     pub fn give_back(&mut self, now: Time, connection: ConnectionId, allowed: Option<Duration>) {
         // A second less than the server says: its clock began before the answer had travelled here.
