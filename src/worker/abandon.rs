@@ -74,7 +74,7 @@ impl Worker {
     }
 
     /// The connection that carries a request.
-    fn link_of(&self, ticket: slots::Ticket) -> Option<ConnectionId> {
+    pub(super) fn link_of(&self, ticket: slots::Ticket) -> Option<ConnectionId> {
         let carries = |peer: &Peer| {
             matches!(peer, Peer::Link(link) if matches!(&link.errand,
                 Some(Errand::Request { pending, .. } | Errand::Catch { pending, .. }) if *pending == ticket))

@@ -458,8 +458,10 @@ impl Worker {
             .map(|(t, _)| t)
             .collect();
         for ticket in own {
-            // A step's failure is the conversation's, which is what is being dealt with.
+            // A step's failure is the conversation's, which is what is being dealt with. What a connection
+            // of its own carries to an HTTP server may still be answered on that.
             match self.pendings.get(ticket).map(|pending| &pending.awaiter) {
+                Some(Awaiter::Client(_)) if self.link_of(ticket).is_some() => {}
                 Some(Awaiter::Client(_)) => self.pending_failed(ticket, cause),
                 _ => {
                     self.pendings.remove(ticket);
