@@ -126,9 +126,11 @@ impl Directory {
             }
             Report::Ready { server } => {
                 let status = &mut self.statuses[server];
+                if status.state == ServerState::Failed {
+                    self.changed = self.changed.max(Changed::Conditions);
+                }
                 status.state = ServerState::Ready;
                 status.last_connected = Some(wall);
-                self.changed = self.changed.max(Changed::Conditions);
             }
             Report::Failed { server, cause } => {
                 let status = &mut self.statuses[server];
@@ -157,7 +159,6 @@ impl Directory {
             return None;
         }
         let changed = std::mem::replace(&mut self.changed, Changed::Nothing);
-        self.built_at = Some(now);
         let reasons = self.statuses.iter().map(reason).collect();
         if changed == Changed::Conditions {
             let table = &self.table;
@@ -170,6 +171,8 @@ impl Directory {
             });
             return Some((self.table.clone(), Vec::new()));
         }
+        // Conditions cost nothing to publish and must not make the first list wait.
+        self.built_at = Some(now);
         let known = &self.listings["{}"];
         let base = Arc::new(Catalog::merge(self.names, &self.servers, known));
         let mut catalogs = BTreeMap::new();
@@ -302,6 +305,18 @@ mod tests {
         assert!(directory.poll(due).unwrap().0.base.tool("b__y").is_some());
         directory.report(Wall(0), listed(1, "{}", "y"));
         assert_eq!(directory.deadline(), None);
+    }
+
+    #[test]
+    fn first_list_does_not_wait_for_a_condition() {
+        let mut directory = Directory::new(&config(vec![server("a")]));
+        let cause = "connection refused".into();
+        directory.report(Wall(0), Report::Failed { server: 0, cause });
+        assert!(directory.poll(Time::ZERO).is_some());
+        directory.report(Wall(0), Report::Ready { server: 0 });
+        directory.report(Wall(0), listed(0, "{}", "x"));
+        let (table, _) = directory.poll(Time::ZERO).unwrap();
+        assert!(table.base.tool("a__x").is_some() && table.reasons[0].is_none());
     }
 
     #[test]
