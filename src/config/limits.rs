@@ -97,6 +97,13 @@ pub const LIST_PAGES_MAX: usize = 1000;
 pub const LIST_ENTRIES_MAX: usize = 10_000;
 /// Entries of one page of a list as clients see it. The next ones come with a cursor.
 pub const PAGE_ENTRIES_MAX: usize = 1000;
+/// Bytes from which on an answer that many clients get is worth a file in memory, of which the kernel sends
+/// it without a copy. For shorter ones the two further calls cost more than the copy.
+pub const MEMFILE_BYTES_MIN: usize = 32 * 1024;
+/// Bytes of such files. Past this those not sent for the longest are given up, and are copied when sent.
+pub const MEMFILES_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Such files. Past this likewise.
+pub const MEMFILES_MAX: usize = 64;
 /// Sets of client capabilities with a catalog of their own. Clients past this see what those see that declared
 /// nothing.
 pub const CATALOGS_MAX: usize = 64;

@@ -53,6 +53,17 @@ impl Segment {
     }
 }
 
+/// A shared piece that is to be sent, and where it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedAhead<'a> {
+    /// The whole piece.
+    pub piece: &'a Arc<[u8]>,
+    /// Bytes of it that are sent already.
+    pub sent: usize,
+    /// How many of the slices that [`Outbox::slices`] gives come before it.
+    pub place: usize,
+}
+
 /// A queue of bytes: appended at one end, sent from the other.
 #[derive(Default)]
 pub struct Outbox {
@@ -158,6 +169,20 @@ impl Outbox {
         filled
     }
 
+    /// The first shared piece, for whoever can send that without copying it.
+    pub fn shared_ahead(&self) -> Option<SharedAhead<'_>> {
+        self.queue.iter().enumerate().find_map(|(place, segment)| {
+            let Segment::Shared(piece) = segment else {
+                return None;
+            };
+            Some(SharedAhead {
+                piece,
+                sent: if place == 0 { self.sent } else { 0 },
+                place,
+            })
+        })
+    }
+
     /// The bytes that go next and lie in one piece; empty when everything is sent.
     pub fn front(&self) -> &[u8] {
         let first = self
@@ -219,6 +244,12 @@ mod tests {
                 .flat_map(|slice| slice.iter().copied())
                 .collect();
             assert!(bytes.starts_with(outbox.front()));
+            if let Some(shared) = outbox.shared_ahead()
+                && let Some(slice) = slices[..filled].get(shared.place)
+            {
+                assert_eq!(slice.as_ptr(), shared.piece[shared.sent..].as_ptr());
+                assert_eq!(slice.len(), shared.piece.len() - shared.sent);
+            }
             let count = bytes.len().min(step);
             sent.extend_from_slice(&bytes[..count]);
             outbox.consume(count);

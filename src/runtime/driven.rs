@@ -3,7 +3,9 @@
 use super::helpers::Lookup;
 use super::inbox::Inbox;
 use super::mail::{Loads, Mail, Order};
+use super::memfiles::Memfiles;
 use crate::event::Event;
+use crate::http::outbox::SharedAhead;
 use crate::id::{ConnectionId, WorkerId};
 use crate::time::Time;
 use crate::worker::effect::{Effect, Input, OpsAnswer, OpsRequest};
@@ -20,6 +22,10 @@ pub(super) trait Driven: 'static {
     fn handle(&mut self, now: Time, input: Input<'_>);
     fn poll(&mut self) -> Option<Effect>;
     fn outgoing<'a>(&'a self, connection: ConnectionId, slices: &mut [IoSlice<'a>]) -> usize;
+    /// What of that may be worth sending from a file. A hint only: nothing is lost without it.
+    fn shared(&self, _: ConnectionId) -> Option<SharedAhead<'_>> {
+        None
+    }
     fn deadline(&self) -> Option<Time>;
     fn is_drained(&self) -> bool;
 }
@@ -39,6 +45,9 @@ impl Driven for Worker {
     }
     fn outgoing<'a>(&'a self, connection: ConnectionId, slices: &mut [IoSlice<'a>]) -> usize {
         Worker::outgoing(self, connection, slices)
+    }
+    fn shared(&self, connection: ConnectionId) -> Option<SharedAhead<'_>> {
+        Worker::shared(self, connection)
     }
     fn deadline(&self) -> Option<Time> {
         Worker::deadline(self)
@@ -68,4 +77,6 @@ pub(super) struct Links {
     pub(super) tls: Option<Arc<ClientConfig>>,
     /// How many clients each worker has.
     pub(super) loads: Arc<Loads>,
+    /// Long answers as files.
+    pub(super) memfiles: Arc<Memfiles>,
 }

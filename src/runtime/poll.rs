@@ -23,7 +23,7 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Events, Poll, Token};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -33,8 +33,6 @@ pub(super) const BELL: Token = Token(usize::MAX);
 const BUFFER_BYTES: usize = 64 * 1024;
 /// Bytes read of one connection before the others have their turn.
 pub(super) const TURN_BYTES: usize = 256 * 1024;
-/// Pieces that one write gathers.
-const SLICES: usize = 32;
 /// Events taken with one wait.
 const EVENTS: usize = 256;
 /// Letters taken in one turn.
@@ -275,77 +273,6 @@ impl<W: Driven> Loop<W> {
         }
     }
 
-    // ── writing ──────────────────────────────────────────────────────────────────────────────────
-
-    /// The kernel takes bytes again.
-    fn unblock(&mut self, id: ConnectionId) {
-        let Some(entry) = self.entries.get_mut(id) else {
-            return;
-        };
-        if !std::mem::take(&mut entry.blocked) {
-            return;
-        }
-        match entry.socket.push() {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => entry.blocked = true,
-            Err(error) => self.fail(id, fact(&error)),
-            Ok(()) => self.flush(id),
-        }
-    }
-
-    /// Writes what the worker shows until there is nothing or the kernel takes no more.
-    pub(super) fn flush(&mut self, id: ConnectionId) {
-        loop {
-            let Some(entry) = self.entries.get_mut(id) else {
-                return;
-            };
-            if entry.blocked {
-                return;
-            }
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let pieces = match caught(|| self.worker.outgoing(id, &mut slices)) {
-                Ok(pieces) => pieces,
-                Err(message) => return self.pay_for_panic(Some(id), message),
-            };
-            if pieces == 0 {
-                return;
-            }
-            let slices = &slices[..pieces];
-            let shown: usize = slices.iter().map(|slice| slice.len()).sum();
-            match entry.socket.write(slices) {
-                Ok(taken) => {
-                    entry.blocked = entry.socket.has_unsent();
-                    self.tell(Input::Wrote(id, taken));
-                    // Less than was shown is not yet a promise of an event: the next write asks for it.
-                    if taken == shown && pieces < SLICES {
-                        return;
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    entry.blocked = true;
-                    return;
-                }
-                Err(error) => return self.cannot_write(id, &error),
-            }
-        }
-    }
-
-    /// What becomes of a connection that takes no bytes.
-    fn cannot_write(&mut self, id: ConnectionId, error: &io::Error) {
-        let Some(entry) = self.entries.get_mut(id) else {
-            return;
-        };
-        match &mut entry.socket {
-            // Its stdin is closed: it has ended or is about to, and how is worth waiting for.
-            Socket::Child(child) => {
-                child.stdin = None;
-                entry.blocked = true;
-                self.expect_end(id);
-            }
-            _ => self.fail(id, fact(error)),
-        }
-    }
-
     // ── letters ──────────────────────────────────────────────────────────────────────────────────
 
     fn take_letter(&mut self, mail: Mail) {
@@ -373,7 +300,11 @@ impl<W: Driven> Loop<W> {
                     self.dial_resolved(id, &answer);
                 }
             }
-            Mail::Table(table) => self.tell(Input::Table(table)),
+            Mail::Table(table) => {
+                self.tell(Input::Table(table));
+                // The lists of the table before it are not asked for again.
+                self.links.memfiles.forget_dead();
+            }
             Mail::Drain => {
                 self.phase = Phase::Draining;
                 self.tell(Input::Drain);

@@ -8,6 +8,7 @@ use super::desk::Desk;
 use super::driven::{Driven, Links, Seat, Witness};
 use super::inbox::{Inbox, Mailbox, inbox};
 use super::mail::{Front, Loads, Mail, Order};
+use super::memfiles::Memfiles;
 use super::poll::{self, Loop};
 use super::process::Launcher;
 use super::signals::Signals;
@@ -133,6 +134,7 @@ fn begin<W: Driven>(
     let poll = Poll::new()?;
     let (controller, mailbox) = inbox(Waker::new(poll.registry(), controller::BELL)?);
     let loads = Arc::new(Loads::new(count));
+    let memfiles = Arc::new(Memfiles::default());
     let berths = (0..count).map(|_| Berth::new());
     let berths = berths.collect::<io::Result<Vec<_>>>()?;
     let workers: Vec<_> = berths.iter().map(|berth| berth.inbox.clone()).collect();
@@ -165,6 +167,7 @@ fn begin<W: Driven>(
             lookups: lookups.clone(),
             tls: tls.clone(),
             loads: Arc::clone(&loads),
+            memfiles: Arc::clone(&memfiles),
         };
         let core = pins.map(|pins| pins[number]);
         let witness = Box::new(desk.another());

@@ -9,6 +9,10 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::unix::pipe::{Receiver, Sender};
 use mio::{Interest, Registry, Token};
+use rustix::fd::OwnedFd;
+use rustix::fs::sendfile;
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
 /// What carries one connection.
@@ -144,6 +148,36 @@ impl Socket {
                 None => Err(ErrorKind::BrokenPipe.into()),
             },
             Socket::Dialing(_) | Socket::Spawning => Err(ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Sends a part of a long answer, the rest of which comes from a file: in one packet with that, if it may.
+    pub(super) fn write_before_file(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let Socket::Tcp(stream) = self else {
+            return self.write(slices);
+        };
+        let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+        let mut nothing = SendAncillaryBuffer::default();
+        Ok(sendmsg(stream, slices, &mut nothing, flags)?)
+    }
+
+    /// Sends `file` from `start` on, as much as is taken at once; `Unsupported` where it has to be written.
+    pub(super) fn send_file(
+        &mut self,
+        file: &OwnedFd,
+        start: usize,
+        length: usize,
+    ) -> io::Result<usize> {
+        let Socket::Tcp(stream) = self else {
+            return Err(ErrorKind::Unsupported.into());
+        };
+        let mut start = start as u64;
+        match sendfile(stream, file, Some(&mut start), length) {
+            // The file is as long as it was made, so that this is not its end.
+            Ok(0) | Err(Errno::INVAL | Errno::NOSYS | Errno::PERM) => {
+                Err(ErrorKind::Unsupported.into())
+            }
+            sent => Ok(sent?),
         }
     }
 

@@ -8,6 +8,7 @@ use super::{Front, Worker, connection_id, exchange_ticket, ticket};
 use crate::downstream::{Closing, Connection, Received};
 use crate::event::{Event, RequestAnswered, SessionEnd};
 use crate::http::Outbox;
+use crate::http::outbox::SharedAhead;
 use crate::id::{ConnectionId, ExchangeId, Home, Place};
 use crate::session::Session;
 use crate::session::replay::EventId;
@@ -176,11 +177,16 @@ impl Worker {
 
     /// What is to be sent on a connection, in order; the number of slices that were filled.
     pub fn outgoing<'a>(&'a self, id: ConnectionId, slices: &mut [IoSlice<'a>]) -> usize {
-        let outbox = self
-            .wires
-            .get(ticket(id))
-            .and_then(|wire| wire.peer.outbox());
-        outbox.map_or(0, |outbox| outbox.slices(slices))
+        self.outbox(id).map_or(0, |outbox| outbox.slices(slices))
+    }
+
+    /// The first long piece among what is to be sent on a connection that others are sent as well.
+    pub fn shared(&self, id: ConnectionId) -> Option<SharedAhead<'_>> {
+        self.outbox(id)?.shared_ahead()
+    }
+
+    fn outbox(&self, id: ConnectionId) -> Option<&Outbox> {
+        self.wires.get(ticket(id))?.peer.outbox()
     }
 
     pub(super) fn client(&mut self, id: ConnectionId) -> Option<&mut Client> {

@@ -1,5 +1,7 @@
 //! The loop with a worker that is played: real sockets and pipes, invented decisions.
 
+mod shared;
+
 use super::super::driven::{Links, Witness};
 use super::super::inbox::{Inbox, inbox};
 use super::super::mail::Loads;
@@ -7,11 +9,12 @@ use super::super::process::Pipes;
 use super::*;
 use crate::config::{Http, Scheme, Server, Share, Transport};
 use crate::event::Event;
+use crate::http::outbox::{Outbox, SharedAhead};
 use crate::id::WorkerId;
 use crate::worker::effect::{Close, OpsAnswer, OpsPath, OpsRequest};
 use mio::{Waker, unix::pipe};
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
@@ -49,6 +52,8 @@ struct Player {
     wants: VecDeque<Effect>,
     /// What is to be sent, by slot, in pieces.
     outgoing: BTreeMap<u32, VecDeque<Vec<u8>>>,
+    /// The same for those connections on which some of it is shared.
+    outboxes: BTreeMap<u32, Outbox>,
     received: BTreeMap<u32, usize>,
     connections: u32,
     /// Sends back what it receives.
@@ -101,6 +106,9 @@ impl Driven for Player {
             }
             Input::Ended(_) => self.note("ended"),
             Input::Failed(_, fact) => self.note(format!("failed: {fact}")),
+            Input::Wrote(id, length) if self.outboxes.contains_key(&id.slot) => {
+                self.outboxes.get_mut(&id.slot).unwrap().consume(length);
+            }
             Input::Wrote(id, mut length) => {
                 let pieces = self.outgoing.get_mut(&id.slot).unwrap();
                 while length > 0 {
@@ -126,11 +134,17 @@ impl Driven for Player {
         self.wants.pop_front()
     }
     fn outgoing<'a>(&'a self, id: ConnectionId, slices: &mut [IoSlice<'a>]) -> usize {
+        if let Some(outbox) = self.outboxes.get(&id.slot) {
+            return outbox.slices(slices);
+        }
         let pieces = self.outgoing.get(&id.slot).into_iter().flatten();
         let shown = slices.iter_mut().zip(pieces);
         shown
             .map(|(slice, piece)| *slice = IoSlice::new(piece))
             .count()
+    }
+    fn shared(&self, id: ConnectionId) -> Option<SharedAhead<'_>> {
+        self.outboxes.get(&id.slot)?.shared_ahead()
     }
     fn deadline(&self) -> Option<Time> {
         None
@@ -163,6 +177,7 @@ fn world() -> World {
         lookups: None,
         tls: None,
         loads: Arc::new(Loads::new(1)),
+        memfiles: Arc::default(),
     };
     let witness = Box::new(notes.clone());
     let clock = Clock::start();
