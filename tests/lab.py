@@ -85,6 +85,22 @@ def free_port():
         return s.getsockname()[1]
 
 
+def wait_for(port, process, timeout=20):
+    """Waits until somebody accepts on `port`; `False` when the process ends before that, or time is up."""
+    deadline = time.monotonic() + timeout
+    while not listens(port):
+        if process.poll() is not None or time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def listens(port):
+    """Whether somebody accepts on `port`."""
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
 def descendants(root):
     """The processes below `root`, each as (pid, start time), so that a reused pid is told apart."""
     children, start = {}, {}
@@ -151,6 +167,10 @@ def switchbox():
     return max(built, key=lambda path: path.stat().st_mtime)
 
 
+class Unready(Exception):
+    """A switchbox that does not come to serve; says why, with its log."""
+
+
 class Gateway:
     """A switchbox that serves `config`, or its demo server when that is `None`, on a port the kernel picked.
 
@@ -171,11 +191,8 @@ class Gateway:
         self.stack = contextlib.ExitStack()
         self.process = self.stack.enter_context(running([*command, *self.arguments], self.log))
         try:
-            deadline = time.monotonic() + 20
-            while not self.listens():
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    sys.exit(f"switchbox does not listen (exit {self.process.poll()}):\n{self.log.read_text()}")
-                time.sleep(0.02)
+            if not wait_for(self.port, self.process):
+                raise Unready(f"switchbox does not listen (exit {self.process.poll()}):\n{self.log.read_text()}")
         except BaseException:
             self.stack.close()
             raise
@@ -189,11 +206,6 @@ class Gateway:
         while (left := [child for child in below if alive(child)]) and time.monotonic() < deadline:
             time.sleep(0.05)
         self.left_over = [pid for pid, _ in left]
-
-    def listens(self):
-        """Whether somebody accepts on its port."""
-        with socket.socket() as s:
-            return s.connect_ex(("127.0.0.1", self.port)) == 0
 
     def ask(self, method, params=None):
         """The result of one request, without a session, as `curl` would ask it."""
@@ -213,7 +225,7 @@ class Gateway:
             if is_complete(names):
                 return
             if time.monotonic() > deadline:
-                sys.exit(f"after {timeout} s only these tools are listed: {sorted(names)}\n{self.log.read_text()}")
+                raise Unready(f"after {timeout} s only these tools are listed: {sorted(names)}\n{self.log.read_text()}")
             time.sleep(0.1)
 
 
