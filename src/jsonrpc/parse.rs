@@ -45,9 +45,15 @@ impl std::error::Error for ParseError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key<'a> {
     raw: &'a [u8],
+    at: usize,
 }
 
 impl<'a> Key<'a> {
+    /// Index of the first byte of its member: the quote before the name.
+    pub fn start(self) -> usize {
+        self.at
+    }
+
     /// The name with its escapes resolved; `None` if they name half a surrogate pair.
     pub fn text(self) -> Option<Cow<'a, str>> {
         unescape(self.raw)
@@ -165,7 +171,8 @@ impl<'a> Iterator for Members<'a> {
         self.scanner.blank();
         let value = self.scanner.skip()?;
         let raw = &self.scanner.text[key.start + 1..key.end - 1];
-        Some((Key { raw }, value))
+        let at = key.start;
+        Some((Key { raw, at }, value))
     }
 }
 

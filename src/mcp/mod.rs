@@ -3,6 +3,7 @@
 //! The only place that compares protocol revisions. Everything else asks what a revision can do, or
 //! which [`Era`] it belongs to, and mostly not even that.
 
+pub mod bridge;
 pub mod capabilities;
 pub mod handshake;
 pub mod listing;

@@ -56,6 +56,11 @@ impl Revision {
         self >= Revision::V2025_06_18
     }
 
+    /// Whether a tool's result may have `structuredContent`, and its listing an `outputSchema`.
+    pub fn has_structured_content(self) -> bool {
+        self >= Revision::V2025_06_18
+    }
+
     /// Whether an event stream begins with an empty event that carries an id (SEP-1699), so that a client
     /// can resume before anything was said.
     pub fn primes_streams(self) -> bool {

@@ -1,0 +1,73 @@
+//! The bridge: what one exchange becomes when its client and its server are of different eras.
+//!
+//! Nowhere else are revisions compared to decide what a message looks like. Everything here is pure and works
+//! on the bytes as they came: members are dropped, put first or replaced in place; content is never written
+//! anew, and what nobody here knows survives byte for byte.
+//!
+//! | | client legacy, server legacy | client modern, server modern | client legacy, server modern | client modern, server legacy |
+//! |---|---|---|---|---|
+//! | [`request`] | as it came | [`request::for_modern`] (the hop's own `_meta`) | [`request::for_modern`] | [`request::for_legacy`] |
+//! | [`result`] | as it came | as it came | [`result::for_legacy`] | [`result::for_modern`] |
+
+pub mod request;
+pub mod result;
+
+use super::Era;
+
+/// The modern revision that is spoken here.
+pub const MODERN: &str = "2026-07-28";
+
+/// The two eras that meet in one exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Cell {
+    /// That of the client.
+    pub client: Era,
+    /// That of the server.
+    pub server: Era,
+}
+
+impl Cell {
+    /// All four.
+    pub const ALL: [Cell; 4] = [
+        Cell::new(Era::Legacy, Era::Legacy),
+        Cell::new(Era::Modern, Era::Modern),
+        Cell::new(Era::Legacy, Era::Modern),
+        Cell::new(Era::Modern, Era::Legacy),
+    ];
+
+    /// The cell in which `client` meets `server`.
+    pub const fn new(client: Era, server: Era) -> Cell {
+        Cell { client, server }
+    }
+
+    /// Whether the two are of different eras.
+    pub fn crosses(self) -> bool {
+        self.client != self.server
+    }
+}
+
+/// Members of `_meta` that 2026-07-28 reserves, and those of 2025-11-25 that it no longer knows.
+pub mod meta {
+    /// Of a request: the revision that it is written in.
+    pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+    /// Of a request: what its client can do.
+    pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+    /// Of a request: who its client is.
+    pub const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+    /// Of a request: from which level on log messages are wanted.
+    pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+    /// Of a result: who its server is.
+    pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+    /// Of what belongs to a subscription: the id of the request that opened it.
+    pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+    /// Of what belongs to an experimental task of 2025-11-25: the task.
+    pub const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
+
+    /// What every modern request says of itself.
+    pub const OF_REQUESTS: [&str; 4] = [
+        PROTOCOL_VERSION,
+        CLIENT_CAPABILITIES,
+        CLIENT_INFO,
+        LOG_LEVEL,
+    ];
+}
