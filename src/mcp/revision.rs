@@ -61,6 +61,16 @@ impl Revision {
         self >= Revision::V2025_06_18
     }
 
+    /// Whether servers may ask a user something by `elicitation/create`.
+    pub fn has_elicitation(self) -> bool {
+        self >= Revision::V2025_06_18
+    }
+
+    /// Whether such a question may send the user to a URL, and says which of the two it is.
+    pub fn has_elicitation_modes(self) -> bool {
+        self >= Revision::V2025_11_25
+    }
+
     /// Whether an event stream begins with an empty event that carries an id (SEP-1699), so that a client
     /// can resume before anything was said.
     pub fn primes_streams(self) -> bool {
