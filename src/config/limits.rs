@@ -42,8 +42,12 @@ pub const PIECE_BYTES_MIN: usize = 4 * 1024;
 /// After the last answer of a connection, for what the client still sends: read and thrown away, since
 /// closing at once would reset the connection and could take the answer with it. RFC 9112 §9.6.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Unsent bytes of one event stream. Past this the reader is too slow and the stream is cut.
+/// Unsent bytes of one event stream when one more event comes. Past this the reader is too slow and the
+/// stream is cut.
 pub const STREAM_BACKLOG_BYTES_MAX: usize = 1024 * 1024;
+/// The same of a stream that carries the answers of several requests, which may come at once: a batch's, or
+/// all of an HTTP+SSE client's.
+pub const ANSWERS_BACKLOG_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Between two comments on a silent event stream, so that proxies keep it open.
 pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Open client connections of the process. Past this the newest is closed at once, and counted.
@@ -55,6 +59,13 @@ pub const CONNECTIONS_MAX: usize = 16 * 1024;
 pub const JSON_DEPTH_MAX: usize = 128;
 /// Bytes of a request id as it is written. Past this: -32600.
 pub const ID_BYTES_MAX: usize = 256;
+/// Messages of one batch (2025-03-26 only). Past this: -32600, and none of them is looked at.
+pub const BATCH_MESSAGES_MAX: usize = 100;
+/// Bytes of one batch. Past this: -32600, and none of its messages is looked at.
+pub const BATCH_BYTES_MAX: usize = BODY_BYTES_MAX;
+/// Bytes of a batch's answers that are kept until all are there. Past this they are given as they come, or, to
+/// a client that takes no event stream, replaced by errors.
+pub const BATCH_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of one line of a child's stdout. Past this the child is taken to have lost its framing and is
 /// started again.
 pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -202,6 +213,9 @@ const _: () = assert!(CHILDREN_MAX <= SERVER_CONNECTIONS_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= PIPELINE_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX <= LINE_BYTES_MAX);
 const _: () = assert!(SESSION_EXCHANGES_MAX <= EXCHANGES_MAX);
+const _: () = assert!(BATCH_MESSAGES_MAX <= SESSION_EXCHANGES_MAX);
+const _: () = assert!(ANSWER_BYTES_MAX <= BATCH_ANSWER_BYTES_MAX);
+const _: () = assert!(BATCH_ANSWER_BYTES_MAX < ANSWERS_BACKLOG_BYTES_MAX);
 const _: () = assert!(
     HEAD_TIMEOUT.as_secs() <= 15
         && BODY_IDLE_TIMEOUT.as_secs() <= 15

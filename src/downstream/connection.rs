@@ -21,7 +21,7 @@
 
 use super::fault::Fault;
 use super::pace::Pace;
-use crate::config::limits::{BODY_BYTES_MAX, PIPELINE_BYTES_MAX};
+use crate::config::limits::{BODY_BYTES_MAX, PIPELINE_BYTES_MAX, STREAM_BACKLOG_BYTES_MAX};
 use crate::http::write;
 use crate::http::{
     Chunks, Decoded, Framing, HeadEnd, HttpDate, Method, Outbox, RequestHead, Version,
@@ -103,6 +103,8 @@ pub struct Connection {
     /// A chunked body, decoded.
     body: Vec<u8>,
     outbox: Outbox,
+    /// How much may be unsent when a stream is to carry more.
+    backlog_max: usize,
     pace: Pace,
     /// Whether nothing was ever asked here.
     fresh: bool,
@@ -138,6 +140,7 @@ impl Connection {
             lent: 0,
             body: Vec::new(),
             outbox: Outbox::new(),
+            backlog_max: STREAM_BACKLOG_BYTES_MAX,
             pace: Pace::of_head(now),
             fresh: true,
             draining: false,

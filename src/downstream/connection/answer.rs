@@ -1,7 +1,7 @@
 //! The way out of a connection: answers, whole or as streams, and what becomes of it after them.
 
 use super::{Closing, Connection, State};
-use crate::config::limits::STREAM_BACKLOG_BYTES_MAX;
+use crate::config::limits::{ANSWERS_BACKLOG_BYTES_MAX, STREAM_BACKLOG_BYTES_MAX};
 use crate::downstream::fault::StreamBacklog;
 use crate::http::body::{LAST_CHUNK, write_chunk};
 use crate::http::outbox::pieces_len;
@@ -52,6 +52,7 @@ impl Connection {
             return;
         }
         self.return_lent();
+        self.backlog_max = STREAM_BACKLOG_BYTES_MAX;
         let chunked = self.asked.version == Version::Http11;
         self.asked.keep_alive &= chunked;
         self.write_head(date, status, fields, |out| {
@@ -68,13 +69,14 @@ impl Connection {
 
     /// Sends more of the stream. Does nothing if none is open.
     ///
-    /// Past [`STREAM_BACKLOG_BYTES_MAX`] of unsent bytes the connection is to be reset, and
-    /// [`StreamBacklog`] says so.
+    /// If more than [`STREAM_BACKLOG_BYTES_MAX`] bytes are unsent already, the connection is to be reset, and
+    /// [`StreamBacklog`] says so. One event may be longer than that: it says nothing about its reader. A
+    /// stream of [several answers](Self::expect_answers) may have more unsent.
     pub fn stream(&mut self, now: Time, bytes: &[u8]) -> Result<(), StreamBacklog> {
         if !matches!(self.state, State::Stream) {
             return Ok(());
         }
-        if self.outbox.len() + bytes.len() > STREAM_BACKLOG_BYTES_MAX {
+        if self.outbox.len() > self.backlog_max {
             self.close(Closing::Reset);
             return Err(StreamBacklog);
         }
@@ -84,6 +86,14 @@ impl Connection {
         }
         self.note_unsent(now);
         Ok(())
+    }
+
+    /// Has the stream that was begun carry the answers of several requests.
+    ///
+    /// They were asked for and may come all at once, so that as much as [`ANSWERS_BACKLOG_BYTES_MAX`] may be
+    /// unsent when another comes. Who does not read at all is found out by the time that it takes.
+    pub fn expect_answers(&mut self) {
+        self.backlog_max = ANSWERS_BACKLOG_BYTES_MAX;
     }
 
     /// Ends the stream, and with it the answer. Does nothing if none is open.
@@ -163,3 +173,54 @@ impl Connection {
 
 /// Room for a head as answers have it, so that its buffer grows once.
 const HEAD_BYTES_USUAL: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Wall;
+
+    /// A connection whose request is being answered with a stream.
+    fn streaming() -> Connection {
+        let (mut connection, date) = (Connection::new(Time::ZERO), HttpDate::at(Wall(0)));
+        let request = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+        connection.receive(Time::ZERO, &date, request);
+        connection.begin_stream(Time::ZERO, &date, 200, &[]);
+        connection
+    }
+
+    fn streams(connection: &mut Connection, length: usize) -> bool {
+        connection.stream(Time::ZERO, &vec![b'x'; length]).is_ok()
+    }
+
+    #[test]
+    fn stream_with_a_backlog_is_reset() {
+        let mut connection = streaming();
+        let piece = 64 * 1024;
+        let sent = (0..100)
+            .take_while(|_| streams(&mut connection, piece))
+            .count();
+        assert!((sent - 1) * piece <= STREAM_BACKLOG_BYTES_MAX);
+        assert!((sent + 1) * piece > STREAM_BACKLOG_BYTES_MAX);
+        assert_eq!(connection.wants_close(), Some(Closing::Reset));
+        assert!(connection.outbox().is_empty());
+    }
+
+    #[test]
+    fn one_event_longer_than_the_backlog_is_sent() {
+        let mut connection = streaming();
+        assert!(streams(&mut connection, 3));
+        assert!(streams(&mut connection, 3 * STREAM_BACKLOG_BYTES_MAX));
+        assert_eq!(connection.wants_close(), None);
+        assert!(!streams(&mut connection, 3));
+    }
+
+    #[test]
+    fn several_answers_may_come_at_once() {
+        let mut connection = streaming();
+        connection.expect_answers();
+        for _ in 0..3 {
+            assert!(streams(&mut connection, 3 * STREAM_BACKLOG_BYTES_MAX));
+        }
+        assert_eq!(connection.wants_close(), None);
+    }
+}

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::config::limits::{
-    BODY_TIMEOUT, HEAD_TIMEOUT, KEEP_ALIVE_TIMEOUT, PIECE_BYTES_MIN, STREAM_BACKLOG_BYTES_MAX,
-};
+use crate::config::limits::{BODY_TIMEOUT, HEAD_TIMEOUT, KEEP_ALIVE_TIMEOUT, PIECE_BYTES_MIN};
 use crate::http::{BodyError, HeadError, Piece};
 use crate::time::Wall;
 
@@ -312,21 +310,6 @@ fn stream_is_chunked_where_chunks_are_known() {
         run("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n"),
         (chunked, None, true)
     );
-}
-
-#[test]
-fn stream_with_a_backlog_is_reset() {
-    let mut client = Client::connect();
-    client.send(GET);
-    client.stream();
-    let piece = vec![b'x'; 64 * 1024];
-    let sent = (0..100)
-        .take_while(|_| client.connection.stream(client.now, &piece).is_ok())
-        .count();
-    assert!(sent * piece.len() <= STREAM_BACKLOG_BYTES_MAX);
-    assert!((sent + 2) * piece.len() > STREAM_BACKLOG_BYTES_MAX);
-    assert_eq!(client.connection.wants_close(), Some(Closing::Reset));
-    assert!(client.connection.outbox().is_empty());
 }
 
 #[test]
