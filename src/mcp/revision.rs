@@ -23,6 +23,10 @@ impl Revision {
     /// The newest with `initialize`: offered to servers, and to clients that ask for one not known here.
     pub const LATEST: Revision = Revision::V2025_11_25;
 
+    /// What a request over HTTP speaks that belongs to no session and does not say (2025-06-18
+    /// basic/transports, "Protocol Version Header").
+    pub const UNSTATED: Revision = Revision::V2025_03_26;
+
     /// The revision of that name.
     pub fn parse(name: &str) -> Option<Revision> {
         Revision::ALL
@@ -49,6 +53,11 @@ impl Revision {
     /// (basic/lifecycle, "Version Negotiation").
     pub fn negotiate(name: &str) -> Revision {
         Revision::parse(name).unwrap_or(Revision::LATEST)
+    }
+
+    /// Whether messages may be sent in arrays.
+    pub fn has_batches(self) -> bool {
+        self == Revision::V2025_03_26
     }
 
     /// Whether every HTTP request after `initialize` names the revision in a header.

@@ -134,6 +134,7 @@ impl Worker {
                 self.relay(place, home, Vec::new(), Relay::Last);
             }
             Sink::Answer { .. } => return false,
+            Sink::Batch { batch, .. } => return self.forgo(batch),
             Sink::Line { connection } => self.settle(connection),
             Sink::Lost { .. } | Sink::Gone => {}
         }
@@ -180,6 +181,7 @@ impl Worker {
                 self.say_line(connection, &whole());
                 0
             }
+            Sink::Batch { batch, .. } => self.gather(batch, &exchange.id, &whole()),
             Sink::Stream { at, .. } | Sink::Elsewhere { at, .. } | Sink::Lost { at } => {
                 let at = EventId {
                     number: at.number + 1,
@@ -290,6 +292,9 @@ impl Worker {
             self.say_line(connection, message);
             return true;
         }
+        if let Sink::Batch { batch, .. } = exchange.sink {
+            return self.say_in_batch(batch, message);
+        }
         let session = exchange.session.clone();
         let home = Home {
             worker: self.id,
@@ -327,6 +332,7 @@ impl Worker {
                 may_stream: true,
             } => connection,
             Sink::Answer { .. } | Sink::Gone => return false,
+            Sink::Batch { batch, .. } => return self.opens_stream(batch),
             _ => return true,
         };
         let session = exchange.session.clone();

@@ -54,6 +54,7 @@ impl Worker {
                 self.respond(id, 200, &[], &[]);
                 self.event(Event::RequestAnswered(note));
             }
+            Intent::Batch(batched) => self.begin_batch(id, *batched),
             Intent::Ops(path, note) => {
                 let Some(client) = self.client(id) else {
                     return;
@@ -440,7 +441,7 @@ impl Worker {
         }
     }
 
-    fn take_in(&mut self, note: Note) {
+    pub(super) fn take_in(&mut self, note: Note) {
         match note {
             Note::Nothing => {}
             Note::Cancel(session, id) => {

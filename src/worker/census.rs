@@ -12,6 +12,8 @@ pub struct Census {
     pub pendings: usize,
     /// Requests of servers that clients have not answered.
     pub asks: usize,
+    /// Batches whose answers are not all there.
+    pub batches: usize,
     /// Connections of clients.
     pub clients: usize,
     /// Connections to HTTP servers.
@@ -31,6 +33,7 @@ impl Worker {
             exchanges: self.exchanges.len(),
             pendings: self.pendings.len(),
             asks: self.asks.len(),
+            batches: self.batches.len(),
             waiters: self.pools.iter().map(|pool| pool.waiting()).sum(),
             guests: self.partners.keys().filter(|key| !key.is_base()).count(),
             ..Census::default()

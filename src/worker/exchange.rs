@@ -10,6 +10,7 @@ use crate::session::replay::EventId;
 use crate::time::Time;
 use crate::upstream::conversation::Key;
 use crate::worker::parcel::Outgoing;
+use crate::worker::slots::Ticket;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -106,6 +107,11 @@ pub(super) enum Sink {
     Gone,
     /// To the stdio front.
     Line { connection: ConnectionId },
+    /// To the batch that it is part of, which came on this connection.
+    Batch {
+        batch: Ticket,
+        connection: ConnectionId,
+    },
 }
 
 impl Sink {
@@ -114,7 +120,16 @@ impl Sink {
         match *self {
             Sink::Answer { connection, .. }
             | Sink::Stream { connection, .. }
-            | Sink::Line { connection } => Some(connection),
+            | Sink::Line { connection }
+            | Sink::Batch { connection, .. } => Some(connection),
+            _ => None,
+        }
+    }
+
+    /// The batch that it is part of, if it is part of one.
+    pub(super) fn batch(&self) -> Option<Ticket> {
+        match *self {
+            Sink::Batch { batch, .. } => Some(batch),
             _ => None,
         }
     }

@@ -1,5 +1,6 @@
 //! A client's HTTP request, understood: whether it is let in, what it is for, whose it is.
 
+use super::batch::takes_batches;
 use super::effect::OpsPath;
 use super::exchange::Sink;
 use super::intent::{Intent, Note, Reply};
@@ -145,6 +146,20 @@ impl Worker {
                         }
                         intent => intent,
                     },
+                    Err(EnvelopeError::Batch)
+                        if takes_batches(
+                            caller.session.as_deref(),
+                            Some(head.protocol_version),
+                        ) =>
+                    {
+                        match self.consider_batch(&caller, request.body) {
+                            Ok(mut batched) => {
+                                batched.note = Some(note.of(202, caller.principal));
+                                Intent::Batch(batched)
+                            }
+                            Err(refusal) => note.refuse(&refusal, caller.principal),
+                        }
+                    }
                     Err(error) => {
                         note.refuse_with_id(&Refusal::from(&error), id_of(&error), caller.principal)
                     }

@@ -29,6 +29,8 @@ pub(super) enum Intent {
     Stream(Arc<Session>, Option<EventId>, Box<RequestAnswered>),
     /// End this session.
     End(Arc<Session>, Box<RequestAnswered>),
+    /// Do each of these, and answer them as one.
+    Batch(Box<Batched>),
     /// Ask the shell.
     Ops(OpsPath, Box<RequestAnswered>),
 }
@@ -80,6 +82,18 @@ pub(super) struct Opening {
 pub(super) struct Sending {
     pub(super) key: Key,
     pub(super) outgoing: Outgoing,
+}
+
+/// Messages that came in one array, each as it was understood.
+#[derive(Debug)]
+pub(super) struct Batched {
+    pub(super) intents: Vec<Intent>,
+    /// Whether the answers may be given as events.
+    pub(super) may_stream: bool,
+    /// Whether the client takes nothing but an event stream.
+    pub(super) stream_only: bool,
+    /// What the access log gets if nothing has to be answered.
+    pub(super) note: Option<Box<RequestAnswered>>,
 }
 
 /// Something a client lets us know.

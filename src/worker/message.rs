@@ -1,6 +1,7 @@
 //! A client's JSON-RPC message, understood: what it asks, and who can answer.
 
 use super::Worker;
+use super::batch::takes_batches;
 use super::exchange::{Awaits, Exchange, Sink};
 use super::intake::NOTHING;
 use super::intent::{Intent, Local, LocalAnswer, Note, Opening, Sending};
@@ -9,7 +10,7 @@ use crate::config::limits::{
     EXCHANGE_TIMEOUT_MAX, EXCHANGES_MAX, FIRST_LIST_TIMEOUT, ID_BYTES_MAX, SESSION_EXCHANGES_MAX,
 };
 use crate::id::ConnectionId;
-use crate::jsonrpc::envelope::{Envelope, Kind};
+use crate::jsonrpc::envelope::{Envelope, EnvelopeError, Kind};
 use crate::jsonrpc::parse::{self, Span};
 use crate::jsonrpc::write;
 use crate::mcp::handshake::Hello;
@@ -54,11 +55,15 @@ impl Worker {
         };
         match Envelope::parse(line) {
             Ok(envelope) => self.consider_message(caller, &envelope),
+            Err(EnvelopeError::Batch) if takes_batches(caller.session.as_deref(), None) => {
+                match self.consider_batch(&caller, line) {
+                    Ok(batched) => Intent::Batch(batched),
+                    Err(refusal) => refuse(&caller, b"null", Method::Other, None, refusal),
+                }
+            }
             Err(error) => {
                 let id = match &error {
-                    crate::jsonrpc::envelope::EnvelopeError::Invalid { id: Some(id), .. } => {
-                        id.as_slice()
-                    }
+                    EnvelopeError::Invalid { id: Some(id), .. } => id.as_slice(),
                     _ => b"null",
                 };
                 refuse(&caller, id, Method::Other, None, Refusal::from(&error))
@@ -445,7 +450,7 @@ fn consider_told(caller: &Caller, envelope: &Envelope<'_>, method: Method) -> In
 }
 
 /// A refusal of one JSON-RPC request.
-fn refuse(
+pub(super) fn refuse(
     caller: &Caller,
     id: &[u8],
     method: Method,

@@ -13,6 +13,7 @@
 mod abandon;
 mod answer;
 mod asks;
+mod batch;
 mod carry;
 pub mod census;
 mod child;
@@ -49,6 +50,7 @@ use crate::time::{Time, Wall};
 use crate::upstream::conversation::Key;
 use crate::upstream::pool::Pool;
 use asks::Ask;
+use batch::Batch;
 use effect::{Effect, Input};
 use exchange::Exchange;
 use forward::Pending;
@@ -104,6 +106,7 @@ pub struct Worker {
     exchanges: Slots<Exchange>,
     pendings: Slots<Pending>,
     asks: Slots<Ask>,
+    batches: Slots<Batch>,
     partners: BTreeMap<Key, Partner>,
     slices: BTreeMap<Key, Slice>,
     pools: Vec<Pool<forward::Waiter>>,
@@ -142,6 +145,7 @@ impl Worker {
             exchanges: Slots::new(u32::MAX),
             pendings: Slots::new(wire_id::GENERATIONS),
             asks: Slots::new(wire_id::GENERATIONS),
+            batches: Slots::new(u32::MAX),
             partners: BTreeMap::new(),
             slices: BTreeMap::new(),
             pools: seat

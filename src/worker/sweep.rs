@@ -112,7 +112,7 @@ impl Worker {
                 Sink::Answer {
                     may_stream: true,
                     ..
-                }
+                } | Sink::Batch { .. }
             );
             if exchange.deadline <= now {
                 match &exchange.awaits {
@@ -319,6 +319,7 @@ impl Worker {
         let Some(connection) = exchange.sink.connection() else {
             return;
         };
+        let batch = exchange.sink.batch();
         let local = |answer, method| Local {
             id: exchange.id.clone(),
             method,
@@ -330,7 +331,7 @@ impl Worker {
         match exchange.awaits {
             Awaits::Lists(kind, cursor) => {
                 let answer = self.page(exchange.session.as_deref(), kind, cursor.as_deref());
-                self.answer_locally(connection, local(answer, kind.method()), None);
+                self.answer_released(connection, batch, local(answer, kind.method()));
             }
             Awaits::Servers(hello) => {
                 let opening = Opening {
@@ -343,7 +344,7 @@ impl Worker {
             }
             _ => {
                 let answer = LocalAnswer::Refused(Refusal::Internal);
-                self.answer_locally(connection, local(answer, exchange.method), None);
+                self.answer_released(connection, batch, local(answer, exchange.method));
             }
         }
     }

@@ -134,12 +134,6 @@ fn what_is_no_request_is_refused_with_its_id_and_code() {
     check("", 400, -32700, Value::Null);
     check("[]", 400, -32600, Value::Null);
     check(
-        r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#,
-        400,
-        -32600,
-        Value::Null,
-    );
-    check(
         r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#,
         400,
         -32600,

@@ -22,6 +22,7 @@ mod fixture {
 
 mod admission;
 mod asking;
+mod batch;
 mod catalog;
 mod children;
 mod command;
