@@ -4,6 +4,7 @@
 //! which [`Era`] it belongs to, and mostly not even that.
 
 pub mod bridge;
+pub mod caching;
 pub mod capabilities;
 pub mod handshake;
 pub mod listing;

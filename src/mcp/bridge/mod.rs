@@ -8,11 +8,13 @@
 //! |---|---|---|---|---|
 //! | [`request`] | as it came | [`request::for_modern`] (the hop's own `_meta`) | [`request::for_modern`] | [`request::for_legacy`] |
 //! | [`result`] | as it came | as it came | [`result::for_legacy`] | [`result::for_modern`] |
+//! | [`listing`] | as it came | as it came | [`listing::tool_for_legacy`] | [`listing::tool_for_modern`] |
 //! | [`error`] | as it came | [`error::translated`] | [`error::translated`] | [`error::translated`] |
 //! | [`input`] | as it came | as it came | [`input::legacy_question`], [`input::retry_params`] | [`input::input_required`], [`input::answers`] |
 
 pub mod error;
 pub mod input;
+pub mod listing;
 pub mod need;
 pub mod request;
 pub mod result;

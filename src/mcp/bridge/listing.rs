@@ -1,0 +1,347 @@
+//! Entries of lists on their way to a client, from either era to the other.
+//!
+//! Prompts, resources and templates are alike in both. Tools differ in three members: `outputSchema`, which
+//! describes an object in the legacy era and anything in the modern one; `execution`, which only the
+//! legacy era knows; and `x-mcp-header` within `inputSchema`, by which modern clients send headers.
+
+use super::meta;
+use super::result::Output;
+use crate::jsonrpc::edit::{Edits, Fate};
+use crate::jsonrpc::parse::{self, Key, Span};
+use crate::jsonrpc::write;
+use crate::mcp::caching::Caching;
+use std::borrow::Cow;
+
+/// What a modern list has beside its entries and its cursor, as members without braces: what kind of result
+/// it is, for how long it may be kept, and whose it is (`server`, a name and version as a JSON object).
+pub fn modern_members(caching: Caching, server: &str) -> String {
+    format!(
+        r#""resultType":"complete",{},"_meta":{{"{}":{server}}}"#,
+        caching.to_members(),
+        meta::SERVER_INFO
+    )
+}
+
+/// A modern server's tool as a legacy client must see it: an `outputSchema` that does not say it describes an
+/// object becomes the schema of the only property, `result`, of an object (SEP-2106).
+///
+/// `entry` is the tool's object alone, as it stands in a text that was checked before.
+pub fn tool_for_legacy(entry: &[u8]) -> Cow<'_, [u8]> {
+    let mut edits = Edits::new(entry);
+    let whole = edits.whole();
+    edits.members(whole, |_, key, value| {
+        if !key.is("outputSchema") {
+            return Fate::Keep;
+        }
+        match entry[value.start] {
+            b'{' if describes_object(entry, value) => Fate::Keep,
+            b'{' => Fate::Become(wrapped(value.of(entry)).into()),
+            _ => Fate::Drop,
+        }
+    });
+    edits.finished()
+}
+
+/// Whether structured content of this modern server's tool must be wrapped for legacy clients, because
+/// [`tool_for_legacy`] wraps its schema.
+pub fn output(entry: &[u8]) -> Output {
+    let whole = Edits::new(entry).whole();
+    match parse::member(entry, whole, "outputSchema") {
+        Some(schema) if entry[schema.start] == b'{' && !describes_object(entry, schema) => {
+            Output::Wrapped
+        }
+        _ => Output::Natural,
+    }
+}
+
+/// A legacy server's tool as a modern client must see it: without `execution`.
+///
+/// `entry` is the tool's object alone, as it stands in a text that was checked before.
+pub fn tool_for_modern(entry: &[u8]) -> Cow<'_, [u8]> {
+    let mut edits = Edits::new(entry);
+    let whole = edits.whole();
+    edits.members(whole, |_, key, _| {
+        if key.is("execution") {
+            Fate::Drop
+        } else {
+            Fate::Keep
+        }
+    });
+    edits.finished()
+}
+
+/// A tool without any `x-mcp-header` in its `inputSchema`: for one that breaks their rules, because clients over
+/// HTTP would drop the whole tool. MCP 2026-07-28, transports/streamable-http, "Custom Headers".
+pub fn tool_without_headers(entry: &[u8]) -> Cow<'_, [u8]> {
+    let mut edits = Edits::new(entry);
+    let whole = edits.whole();
+    let walk = Walk {
+        enter: &|_, _| true,
+        keyword: &|_, key, _| key.is("x-mcp-header").then_some(Fate::Drop),
+    };
+    edits.members(whole, |edits, key, value| {
+        if key.is("inputSchema") {
+            walk.through(edits, value, Position::Schema);
+        }
+        Fate::Keep
+    });
+    edits.finished()
+}
+
+fn describes_object(text: &[u8], schema: Span) -> bool {
+    parse::member(text, schema, "type")
+        .and_then(|kind| parse::string(text, kind))
+        .is_some_and(|kind| kind == "object")
+}
+
+/// Where the schema stands after it was wrapped, as seen from its own root.
+const ROOT: &str = "#/properties/result";
+
+/// The schema of an object whose only property, `result`, has this one.
+///
+/// References from the root (`#`, `#/…`) lead to where the root now stands. Names (`$anchor`) need no change, and
+/// within a schema that has an address of its own (`$id`) references start there. `$recursiveRef` of dialect
+/// 2019-09 is a reference to the root unless the root says otherwise.
+fn wrapped(schema: &[u8]) -> Vec<u8> {
+    let mut edits = Edits::new(schema);
+    let whole = edits.whole();
+    let dialect = parse::member(schema, whole, "$schema");
+    let recursive = dialect
+        .and_then(|dialect| parse::string(schema, dialect))
+        .is_some_and(|dialect| dialect.contains("/draft/2019-09/"))
+        && parse::member(schema, whole, "$recursiveAnchor").map(|it| it.of(schema))
+            != Some(b"true");
+    let enter = |text: &[u8], span| {
+        let id = parse::member(text, span, "$id");
+        id.is_none_or(|id| id.of(text).starts_with(b"\"#"))
+    };
+    let keyword = |edits: &mut Edits<'_>, key: Key<'_>, value: Span| {
+        if key.is("$ref") || key.is("$dynamicRef") {
+            let target = parse::string(schema, value)?;
+            let path = target.strip_prefix('#')?;
+            let to_root = path.is_empty() || path.starts_with('/');
+            return to_root.then(|| Fate::Become(write::quoted(&[ROOT, path].concat()).into()));
+        }
+        if recursive && key.is("$recursiveRef") && value.of(schema) == b"\"#\"" {
+            let member = Span {
+                start: key.start(),
+                end: value.end,
+            };
+            edits.replace(member, format!(r#""$ref":"{ROOT}""#).into_bytes());
+            return Some(Fate::Keep);
+        }
+        None
+    };
+    let walk = Walk {
+        enter: &enter,
+        keyword: &keyword,
+    };
+    // Every reference from the root has a `#`, if only an escaped one; other schemas are spared the walk.
+    if schema.iter().any(|byte| matches!(byte, b'#' | b'\\')) {
+        walk.through(&mut edits, whole, Position::Schema);
+    }
+    let mut out = Vec::with_capacity(schema.len() + 160);
+    out.push(b'{');
+    if let Some(dialect) = dialect.filter(|dialect| schema[dialect.start] == b'"') {
+        out.extend_from_slice(br#""$schema":"#);
+        out.extend_from_slice(dialect.of(schema));
+        out.push(b',');
+    }
+    out.extend_from_slice(br#""type":"object","properties":{"result":"#);
+    out.extend_from_slice(&edits.finished());
+    out.extend_from_slice(br#"},"required":["result"]}"#);
+    out
+}
+
+/// What the names of an object's members are.
+#[derive(Clone, Copy, PartialEq)]
+enum Position {
+    /// Keywords of a schema.
+    Schema,
+    /// Names that the schema's author chose, of a schema each.
+    Names,
+}
+
+/// Keywords whose value is data and no schema, whatever it looks like.
+const DATA: [&str; 4] = ["const", "enum", "default", "examples"];
+
+/// Keywords whose value holds a schema under each name.
+const NAMES: [&str; 6] = [
+    "properties",
+    "patternProperties",
+    "$defs",
+    "definitions",
+    "dependentSchemas",
+    "dependencies",
+];
+
+/// A way through a schema and all schemas inside it, keyword by keyword.
+struct Walk<'w, 'a> {
+    /// Whether the schema at a place is looked into.
+    enter: &'w dyn Fn(&[u8], Span) -> bool,
+    /// What becomes of a keyword; if nothing, its value is looked into.
+    keyword: &'w dyn Fn(&mut Edits<'a>, Key<'a>, Span) -> Option<Fate<'a>>,
+}
+
+impl<'a> Walk<'_, 'a> {
+    /// Depth is bounded by that of JSON that was checked.
+    fn through(&self, edits: &mut Edits<'a>, span: Span, position: Position) {
+        let text = edits.text();
+        for element in parse::elements(text, span) {
+            self.through(edits, element, Position::Schema);
+        }
+        if position == Position::Schema && !(self.enter)(text, span) {
+            return;
+        }
+        edits.members(span, |edits, key, value| {
+            if position == Position::Names {
+                self.through(edits, value, Position::Schema);
+                return Fate::Keep;
+            }
+            if let Some(fate) = (self.keyword)(edits, key, value) {
+                return fate;
+            }
+            if NAMES.iter().any(|name| key.is(name)) {
+                self.through(edits, value, Position::Names);
+            } else if !DATA.iter().any(|name| key.is(name)) {
+                self.through(edits, value, Position::Schema);
+            }
+            Fate::Keep
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(text: Cow<'_, [u8]>) -> String {
+        parse::check(&text).unwrap();
+        String::from_utf8(text.into_owned()).unwrap()
+    }
+
+    /// What becomes of an output schema: `@` stands for what a wrapped one is wrapped in.
+    fn check_output(schema: &str, expected: &str) {
+        let entry = format!(r#"{{"name":"t","outputSchema":{schema},"x":1.0}}"#);
+        let became = checked(tool_for_legacy(entry.as_bytes()));
+        let expected = match expected.strip_prefix('@') {
+            Some(inner) => {
+                assert_eq!(output(entry.as_bytes()), Output::Wrapped, "{schema}");
+                format!(
+                    r#"{{"type":"object","properties":{{"result":{inner}}},"required":["result"]}}"#
+                )
+            }
+            None => {
+                assert_eq!(output(entry.as_bytes()), Output::Natural, "{schema}");
+                expected.to_owned()
+            }
+        };
+        assert_eq!(
+            became,
+            format!(r#"{{"name":"t","outputSchema":{expected},"x":1.0}}"#),
+            "{schema}"
+        );
+    }
+
+    #[test]
+    fn schema_of_an_object_is_left_alone() {
+        let schema = r##"{"type":"object","properties":{"a":{"$ref":"#/$defs/b"}},"$defs":{"b":{"minimum":1.0}}}"##;
+        check_output(schema, schema);
+        check_output(r#"{"type":"obj\u0065ct"}"#, r#"{"type":"obj\u0065ct"}"#);
+    }
+
+    #[test]
+    fn schema_of_anything_else_becomes_that_of_a_property() {
+        check_output(
+            r#"{"type":"array","items":{"maximum":1e2}}"#,
+            r#"@{"type":"array","items":{"maximum":1e2}}"#,
+        );
+        check_output("{}", "@{}");
+        check_output(
+            r##"{"$ref":"\u0023/a"}"##,
+            r##"@{"$ref":"#/properties/result/a"}"##,
+        );
+        check_output(
+            r#"{"type":["object","null"]}"#,
+            r#"@{"type":["object","null"]}"#,
+        );
+        check_output(
+            r##"{"anyOf":[{"$ref":"#"},{"$ref":"#/$defs/a~1b"},{"$ref":"#\/$defs\/c"}],"$defs":{"a/b":{"$dynamicRef":"#/x"}}}"##,
+            r##"@{"anyOf":[{"$ref":"#/properties/result"},{"$ref":"#/properties/result/$defs/a~1b"},{"$ref":"#/properties/result/$defs/c"}],"$defs":{"a/b":{"$dynamicRef":"#/properties/result/x"}}}"##,
+        );
+    }
+
+    #[test]
+    fn references_that_do_not_start_at_the_root_are_left_alone() {
+        let same = |schema: &str| check_output(schema, &format!("@{schema}"));
+        same(r##"{"items":{"$ref":"#name"},"$defs":{"a":{"$anchor":"name"}}}"##);
+        same(r##"{"items":{"$ref":"https://example.com/s#/a"}}"##);
+        same(r##"{"$id":"https://example.com/s","items":{"$ref":"#/$defs/a"}}"##);
+        same(r##"{"items":{"$id":"s","properties":{"a":{"$ref":"#/b"}}}}"##);
+        same(
+            r##"{"enum":[{"$ref":"#"}],"const":{"$ref":"#"},"default":{"$ref":"#/a"},"examples":[{"$ref":"#"}]}"##,
+        );
+        same(r##"{"$ref":7}"##);
+        check_output(
+            r##"{"$id":"#old","items":{"$ref":"#/a"}}"##,
+            r##"@{"$id":"#old","items":{"$ref":"#/properties/result/a"}}"##,
+        );
+    }
+
+    #[test]
+    fn names_that_look_like_keywords_are_names() {
+        check_output(
+            r##"{"anyOf":[],"properties":{"$ref":{"$ref":"#"},"default":{"$ref":"#/a"},"$id":{"$ref":"#"}}}"##,
+            r##"@{"anyOf":[],"properties":{"$ref":{"$ref":"#/properties/result"},"default":{"$ref":"#/properties/result/a"},"$id":{"$ref":"#/properties/result"}}}"##,
+        );
+    }
+
+    #[test]
+    fn dialect_is_said_at_the_new_root_too() {
+        let entry = br##"{"outputSchema":{"$schema":"https://json-schema.org/draft/2019-09/schema","type":"array","items":{"$recursiveRef":"#"}}}"##;
+        assert_eq!(
+            checked(tool_for_legacy(entry)),
+            r##"{"outputSchema":{"$schema":"https://json-schema.org/draft/2019-09/schema","type":"object","properties":{"result":{"$schema":"https://json-schema.org/draft/2019-09/schema","type":"array","items":{"$ref":"#/properties/result"}}},"required":["result"]}}"##
+        );
+        let entry = String::from_utf8(entry.to_vec()).unwrap();
+        let entry = entry.replace(r#""type""#, r#""$recursiveAnchor":true,"type""#);
+        assert!(checked(tool_for_legacy(entry.as_bytes())).contains("$recursiveRef"));
+    }
+
+    #[test]
+    fn schema_that_is_no_object_is_not_shown() {
+        let entry = br#"{"name":"t","outputSchema":true}"#;
+        assert_eq!(checked(tool_for_legacy(entry)), r#"{"name":"t"}"#);
+        assert_eq!(output(entry), Output::Natural);
+    }
+
+    #[test]
+    fn modern_tool_says_nothing_of_its_execution() {
+        let entry = br#"{"name":"t","execution":{"taskSupport":"required"},"inputSchema":{"execution":1.0}}"#;
+        assert_eq!(
+            checked(tool_for_modern(entry)),
+            r#"{"name":"t","inputSchema":{"execution":1.0}}"#
+        );
+        assert!(matches!(
+            tool_for_modern(br#"{"name":"t"}"#),
+            Cow::Borrowed(_)
+        ));
+    }
+
+    #[test]
+    fn headers_are_taken_out_where_they_are_keywords() {
+        let entry = br#"{"inputSchema":{"x-mcp-header":"A","properties":{"x-mcp-header":{"type":"string","x-mcp-header":"B"},"c":{"items":[{"x-mcp-header":"D"}],"default":{"x-mcp-header":1}}}}}"#;
+        assert_eq!(
+            checked(tool_without_headers(entry)),
+            r#"{"inputSchema":{"properties":{"x-mcp-header":{"type":"string"},"c":{"items":[{}],"default":{"x-mcp-header":1}}}}}"#
+        );
+    }
+
+    #[test]
+    fn modern_list_says_what_it_is_and_whose() {
+        assert_eq!(
+            modern_members(Caching::NONE, "{}"),
+            r#""resultType":"complete","ttlMs":0,"cacheScope":"private","_meta":{"io.modelcontextprotocol/serverInfo":{}}"#
+        );
+    }
+}
