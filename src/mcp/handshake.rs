@@ -104,7 +104,7 @@ impl Introduced {
         };
         let chosen = string(span, "protocolVersion")
             .ok_or("its initialize result names no protocolVersion")?;
-        let revision = Revision::parse(&chosen).ok_or_else(|| {
+        let revision = Revision::parse_legacy(&chosen).ok_or_else(|| {
             format!("it chose protocol revision {chosen:?}, which is not spoken here")
         })?;
         let info = parse::member(text, span, "serverInfo");
@@ -174,9 +174,12 @@ mod tests {
     }
 
     #[test]
-    fn server_with_an_unknown_revision_is_named() {
-        let json = br#"{"protocolVersion":"1999-01-01","capabilities":{}}"#;
-        let error = Introduced::parse(json, parse::check(json).unwrap()).unwrap_err();
-        assert!(error.contains("1999-01-01"), "{error}");
+    fn server_with_a_revision_that_initialize_cannot_name_is_refused() {
+        for name in ["1999-01-01", Revision::MODERN.name()] {
+            let json = format!(r#"{{"protocolVersion":"{name}","capabilities":{{}}}}"#);
+            let span = parse::check(json.as_bytes()).unwrap();
+            let error = Introduced::parse(json.as_bytes(), span).unwrap_err();
+            assert!(error.contains(name), "{error}");
+        }
     }
 }

@@ -10,11 +10,20 @@ pub enum Revision {
     V2025_03_26,
     V2025_06_18,
     V2025_11_25,
+    V2026_07_28,
 }
 
 impl Revision {
     /// Every revision, the oldest first.
-    pub const ALL: [Revision; 4] = [
+    pub const ALL: [Revision; 5] = [
+        Revision::V2024_11_05,
+        Revision::V2025_03_26,
+        Revision::V2025_06_18,
+        Revision::V2025_11_25,
+        Revision::V2026_07_28,
+    ];
+    /// Those with `initialize`, the oldest first.
+    pub const LEGACY: [Revision; 4] = [
         Revision::V2024_11_05,
         Revision::V2025_03_26,
         Revision::V2025_06_18,
@@ -22,6 +31,8 @@ impl Revision {
     ];
     /// The newest with `initialize`: offered to servers, and to clients that ask for one not known here.
     pub const LATEST: Revision = Revision::V2025_11_25;
+    /// The one without `initialize`: every request names it for itself.
+    pub const MODERN: Revision = Revision::V2026_07_28;
 
     /// What a request over HTTP speaks that belongs to no session and does not say (2025-06-18
     /// basic/transports, "Protocol Version Header").
@@ -34,6 +45,11 @@ impl Revision {
             .find(|revision| revision.name() == name)
     }
 
+    /// The revision of that name, if it is one that `initialize` may name.
+    pub fn parse_legacy(name: &str) -> Option<Revision> {
+        Revision::parse(name).filter(|revision| revision.era() == Era::Legacy)
+    }
+
     /// Its name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
@@ -41,18 +57,22 @@ impl Revision {
             Revision::V2025_03_26 => "2025-03-26",
             Revision::V2025_06_18 => "2025-06-18",
             Revision::V2025_11_25 => "2025-11-25",
+            Revision::V2026_07_28 => "2026-07-28",
         }
     }
 
     /// The family it belongs to.
     pub const fn era(self) -> Era {
-        Era::Legacy
+        match self {
+            Revision::V2026_07_28 => Era::Modern,
+            _ => Era::Legacy,
+        }
     }
 
-    /// What is answered to a client that asks for `name`: that revision if it is known, else the latest
-    /// (basic/lifecycle, "Version Negotiation").
+    /// What is answered to an `initialize` that asks for `name`: that revision if it is one with
+    /// `initialize`, else the latest of those (basic/lifecycle, "Version Negotiation").
     pub fn negotiate(name: &str) -> Revision {
-        Revision::parse(name).unwrap_or(Revision::LATEST)
+        Revision::parse_legacy(name).unwrap_or(Revision::LATEST)
     }
 
     /// Whether messages may be sent in arrays.
@@ -81,9 +101,9 @@ impl Revision {
     }
 
     /// Whether an event stream begins with an empty event that carries an id (SEP-1699), so that a client
-    /// can resume before anything was said.
+    /// can resume before anything was said. Modern streams cannot be resumed.
     pub fn primes_streams(self) -> bool {
-        self >= Revision::V2025_11_25
+        self == Revision::V2025_11_25
     }
 }
 
@@ -93,10 +113,26 @@ mod tests {
 
     #[test]
     fn known_revision_is_kept_and_unknown_becomes_the_latest() {
-        for revision in Revision::ALL {
+        for revision in Revision::LEGACY {
             assert_eq!(Revision::negotiate(revision.name()), revision);
         }
         assert_eq!(Revision::negotiate("2030-01-01"), Revision::LATEST);
         assert_eq!(Revision::negotiate(""), Revision::LATEST);
+    }
+    #[test]
+    fn initialize_leads_to_no_modern_revision() {
+        let name = Revision::MODERN.name();
+        assert_eq!(Revision::parse(name), Some(Revision::MODERN));
+        assert_eq!(Revision::parse_legacy(name), None);
+        assert_eq!(Revision::negotiate(name), Revision::LATEST);
+    }
+
+    #[test]
+    fn revisions_are_listed_by_date_and_era() {
+        assert!(Revision::ALL.is_sorted_by_key(|revision| revision.name()));
+        let legacy = Revision::ALL
+            .into_iter()
+            .filter(|revision| revision.era() == Era::Legacy);
+        assert!(legacy.eq(Revision::LEGACY));
     }
 }
