@@ -83,6 +83,38 @@ impl<'a> Key<'a> {
         });
         text != name && folded.eq(name.chars().map(|c| c.to_ascii_lowercase()))
     }
+
+    /// Which of `names` this is, or could be taken for.
+    pub fn among(self, names: &[&str]) -> Among {
+        // Nearly all keys are written plainly: one look at their bytes then serves every comparison.
+        let plain = self.raw.is_ascii() && memchr::memchr(b'\\', self.raw).is_none();
+        let is = |name: &&str| match plain {
+            true => self.raw == name.as_bytes(),
+            false => self.is(name),
+        };
+        let resembles = |name: &&str| match plain {
+            true => self.raw.eq_ignore_ascii_case(name.as_bytes()),
+            false => self.resembles(name),
+        };
+        if let Some(place) = names.iter().position(is) {
+            return Among::Is(place);
+        }
+        match names.iter().position(resembles) {
+            Some(place) => Among::Resembles(place),
+            None => Among::Unknown,
+        }
+    }
+}
+
+/// What a [`Key`] is to a list of names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Among {
+    /// The name at this place of the list, exactly.
+    Is(usize),
+    /// Not that name, but a lenient reader could take it for it; see [`Key::resembles`].
+    Resembles(usize),
+    /// None of them.
+    Unknown,
 }
 
 /// Checks that `text` is one JSON value and gives its place.

@@ -8,6 +8,7 @@ pub mod caching;
 pub mod capabilities;
 pub mod handshake;
 pub mod listing;
+pub mod meta;
 pub mod method;
 pub mod params;
 pub mod revision;

@@ -4,7 +4,8 @@
 //! them may be taken for them by a reader who ignores case: else a server could read another name than
 //! the one that was judged here.
 
-use crate::jsonrpc::parse::{self, Span};
+use super::meta::{Fault, Meta};
+use crate::jsonrpc::parse::{self, Among, Span};
 use std::borrow::Cow;
 
 /// The members of a request's `params` that somebody here looks at.
@@ -12,6 +13,8 @@ use std::borrow::Cow;
 pub struct Params {
     /// `name` of a tool or prompt.
     pub name: Option<Span>,
+    /// `arguments` of a tool or prompt.
+    pub arguments: Option<Span>,
     /// `uri` of a resource.
     pub uri: Option<Span>,
     /// `cursor` of a list.
@@ -24,65 +27,79 @@ pub struct Params {
     pub request_id: Option<Span>,
     /// `progressToken` of a progress notification.
     pub progress_token: Option<Span>,
-    /// `_meta.progressToken` of a request.
-    pub meta_progress_token: Option<Span>,
     /// `task`: the client wants the call to become a task.
     pub task: Option<Span>,
+    /// `taskId` of what is done with a task.
+    pub task_id: Option<Span>,
+    /// `inputResponses`: what the client answers to an earlier `input_required`.
+    pub input_responses: Option<Span>,
+    /// `requestState`: what such a result said is to be sent back.
+    pub request_state: Option<Span>,
+    /// `notifications` that a listen asks for.
+    pub notifications: Option<Span>,
+    /// `_meta`
+    pub meta: Option<Span>,
+    /// The members of `_meta`.
+    pub modern: Meta,
 }
 
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 14] = [
     "name",
+    "arguments",
+    "_meta",
     "uri",
     "cursor",
     "level",
     "ref",
     "requestId",
     "progressToken",
-    "_meta",
     "task",
+    "taskId",
+    "inputResponses",
+    "requestState",
+    "notifications",
 ];
 
 impl Params {
     /// Reads the object at `span` of a message that was checked before.
     ///
     /// # Errors
-    /// The fact, if a member stands there twice or is spelt in another case.
-    pub fn parse(text: &[u8], span: Option<Span>) -> Result<Params, &'static str> {
+    /// The first member that stands there twice or is spelt in another case, in `_meta` too; `params` or
+    /// `_meta` if it is no object.
+    pub fn parse(text: &[u8], span: Option<Span>) -> Result<Params, Fault> {
         let mut params = Params::default();
         let Some(span) = span else { return Ok(params) };
         if text[span.start] != b'{' {
-            return Err("params must be an object");
+            return Err(Fault::no_object("params"));
         }
-        let mut meta = None;
         for (key, value) in parse::members(text, span) {
-            let place = match NAMES.iter().position(|name| key.is(name)) {
-                Some(0) => &mut params.name,
-                Some(1) => &mut params.uri,
-                Some(2) => &mut params.cursor,
-                Some(3) => &mut params.level,
-                Some(4) => &mut params.reference,
-                Some(5) => &mut params.request_id,
-                Some(6) => &mut params.progress_token,
-                Some(7) => &mut meta,
-                Some(_) => &mut params.task,
-                None if NAMES.iter().any(|name| key.resembles(name)) => {
-                    return Err("a member of params differs from a known one only in case");
-                }
-                None => continue,
+            let at = match key.among(&NAMES) {
+                Among::Is(at) => at,
+                Among::Resembles(at) => return Err(Fault::twin(NAMES[at])),
+                Among::Unknown => continue,
+            };
+            let place = match at {
+                0 => &mut params.name,
+                1 => &mut params.arguments,
+                2 => &mut params.meta,
+                3 => &mut params.uri,
+                4 => &mut params.cursor,
+                5 => &mut params.level,
+                6 => &mut params.reference,
+                7 => &mut params.request_id,
+                8 => &mut params.progress_token,
+                9 => &mut params.task,
+                10 => &mut params.task_id,
+                11 => &mut params.input_responses,
+                12 => &mut params.request_state,
+                _ => &mut params.notifications,
             };
             if place.replace(value).is_some() {
-                return Err("a member of params stands there twice");
+                return Err(Fault::twice(NAMES[at]));
             }
         }
-        if let Some(meta) = meta {
-            if text[meta.start] != b'{' {
-                return Err("_meta must be an object");
-            }
-            for (key, value) in parse::members(text, meta) {
-                if key.is("progressToken") && params.meta_progress_token.replace(value).is_some() {
-                    return Err("progressToken stands there twice");
-                }
-            }
+        if let Some(meta) = params.meta {
+            params.modern = Meta::parse(text, meta)?;
         }
         Ok(params)
     }
@@ -143,7 +160,7 @@ pub fn level(text: &[u8], span: Span) -> Option<u8> {
 mod tests {
     use super::*;
 
-    fn params(json: &str) -> Result<Params, &'static str> {
+    fn params(json: &str) -> Result<Params, Fault> {
         Params::parse(
             json.as_bytes(),
             Some(parse::check(json.as_bytes()).unwrap()),
@@ -156,19 +173,60 @@ mod tests {
             r#"{"arguments":{"name":"not me"},"name":"me","_meta":{"progressToken":7,"x":{}}}"#;
         let found = params(json).unwrap();
         assert_eq!(found.name.unwrap().of(json.as_bytes()), b"\"me\"");
-        assert_eq!(found.meta_progress_token.unwrap().of(json.as_bytes()), b"7");
+        assert_eq!(found.modern.token.unwrap().of(json.as_bytes()), b"7");
         assert_eq!(found.uri, None);
     }
 
     #[test]
+    fn every_known_member_has_its_own_place() {
+        let json = NAMES.map(|name| format!(r#""{name}":{{"{name}":0}}"#));
+        let json = json
+            .join(",")
+            .replace(r#"{"progressToken":0}"#, r#"{"x":0}"#);
+        let json = format!("{{{json}}}");
+        let found = params(&json).unwrap();
+        let places = [
+            found.name,
+            found.arguments,
+            found.meta,
+            found.uri,
+            found.cursor,
+            found.level,
+            found.reference,
+            found.request_id,
+            found.progress_token,
+            found.task,
+            found.task_id,
+            found.input_responses,
+            found.request_state,
+            found.notifications,
+        ];
+        for (name, place) in NAMES.iter().zip(places) {
+            let before = &json[..place.unwrap().start];
+            assert!(before.ends_with(&format!(r#""{name}":"#)), "{name}");
+        }
+    }
+
+    #[test]
     fn what_two_readers_would_see_differently_is_refused() {
-        let check = |json| assert!(params(json).is_err(), "{json}");
-        check(r#"{"name":"a","name":"b"}"#);
-        check(r#"{"name":"a","Name":"b"}"#);
-        check(r#"{"name":"a","n\u0061me":"b"}"#);
-        check(r#"{"_meta":{"progressToken":1,"progressToken":2}}"#);
-        check(r#"{"_meta":[]}"#);
-        check("[]");
+        let check = |json, member| {
+            let fault = params(json).unwrap_err();
+            assert_eq!(fault.member, member, "{json}");
+        };
+        check(r#"{"name":"a","name":"b"}"#, "name");
+        check(r#"{"name":"a","Name":"b"}"#, "name");
+        check(r#"{"name":"a","n\u0061me":"b"}"#, "name");
+        check(r#"{"requeststate":"a"}"#, "requestState");
+        check(
+            r#"{"inputResponses":{},"inputResponses":{}}"#,
+            "inputResponses",
+        );
+        check(
+            r#"{"_meta":{"progressToken":1,"progressToken":2}}"#,
+            "progressToken",
+        );
+        check(r#"{"_meta":[]}"#, "_meta");
+        check("[]", "params");
     }
 
     #[test]

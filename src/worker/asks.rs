@@ -85,7 +85,7 @@ impl Worker {
         let text = envelope.text;
         let token = Params::parse(text, envelope.params)
             .ok()
-            .and_then(|params| params.meta_progress_token);
+            .and_then(|params| params.modern.token);
         let until = self.now + CLIENT_REQUEST_TIMEOUT;
         self.wake_at(until);
         let wire = wire_id::pack(

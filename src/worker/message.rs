@@ -192,7 +192,7 @@ impl Worker {
         let mut intent = self.begin(caller, id, method, awaits, deadline);
         if let Intent::Begin(exchange, sending) = &mut intent {
             exchange.tool = routed.tool;
-            exchange.token = params.meta_progress_token.map(|span| span.of(text).into());
+            exchange.token = params.modern.token.map(|span| span.of(text).into());
             *sending = Some(Sending { key, outgoing });
         }
         Ok(intent)
@@ -492,7 +492,7 @@ fn outgoing(method: Method, envelope: &Envelope<'_>, params: &Params, routed: &R
         .name
         .as_ref()
         .map(|(span, name)| (within(*span), name.as_slice()));
-    let mut token = params.meta_progress_token.map(within);
+    let mut token = params.modern.token.map(within);
     let mut changed = Vec::with_capacity(text.len() + 16);
     match name {
         Some((span, name)) => {

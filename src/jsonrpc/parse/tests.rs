@@ -169,3 +169,32 @@ fn strings_are_unescaped_as_serde_json_does() {
         assert_eq!(string(text, span).map(Cow::into_owned), second, "{json}");
     }
 }
+
+#[test]
+fn key_is_found_among_names_as_one_by_one() {
+    let names = ["name", "_meta", "task", "ids"];
+    for key in [
+        "name",
+        "Name",
+        "n\\u0061me",
+        "N\\u0061me",
+        "tas\\u212a",
+        "tas\u{212a}",
+        "id\u{17f}",
+        "\\ud800",
+        "",
+        "names",
+    ] {
+        let json = format!("{{\"{key}\":0}}");
+        let span = check(json.as_bytes()).unwrap();
+        let (key, _) = members(json.as_bytes(), span).next().unwrap();
+        let is = names.iter().position(|name| key.is(name));
+        let resembles = names.iter().position(|name| key.resembles(name));
+        let expected = match (is, resembles) {
+            (Some(place), _) => Among::Is(place),
+            (None, Some(place)) => Among::Resembles(place),
+            (None, None) => Among::Unknown,
+        };
+        assert_eq!(key.among(&names), expected, "{json}");
+    }
+}
