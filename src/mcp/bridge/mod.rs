@@ -11,9 +11,11 @@
 //! | [`listing`] | as it came | as it came | [`listing::tool_for_legacy`] | [`listing::tool_for_modern`] |
 //! | [`error`] | as it came | [`error::translated`] | [`error::translated`] | [`error::translated`] |
 //! | [`input`] | as it came | as it came | [`input::legacy_question`], [`input::retry_params`] | [`input::input_required`], [`input::answers`] |
+//! | [`listen`] | as it came | [`listen::tagged`] anew | [`listen::untagged`] | [`listen::tagged`] |
 
 pub mod error;
 pub mod input;
+pub mod listen;
 pub mod listing;
 pub mod need;
 pub mod request;
