@@ -19,7 +19,7 @@
 //!
 //! | layer | modules | may import |
 //! |---|---|---|
-//! | 0 words | [`time`] [`id`] [`secret`] [`config`] | std, serde |
+//! | 0 words | [`time`] [`id`] [`secret`] [`base64`] [`config`] | std, serde |
 //! | 1 grammars | [`http`] [`jsonrpc`] | 0 |
 //! | 2 protocol | [`mcp`] [`refusal`] [`event`] | 0, 1 |
 //! | 3 stages | [`downstream`] [`auth`] [`session`] [`router`] [`upstream`] | 0 to 2, never each other |
@@ -76,6 +76,7 @@
 //! `forward.rs`, `answer.rs`: the line, in order. `partner.rs` for the life of a conversation.
 
 pub mod auth;
+pub mod base64;
 pub mod cli;
 pub mod config;
 pub mod downstream;

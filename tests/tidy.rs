@@ -14,6 +14,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("time", 0),
     ("id", 0),
     ("secret", 0),
+    ("base64", 0),
     ("config", 0),
     ("http", 1),
     ("jsonrpc", 1),
