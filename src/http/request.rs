@@ -136,6 +136,31 @@ fn weighs_nothing(parameters: &str) -> bool {
         .any(|weight| weight.starts_with('0') && weight.bytes().all(|b| matches!(b, b'0' | b'.')))
 }
 
+/// A field that says again what the body says, as far as a head alone can tell.
+///
+/// What is wrong with it does not make the head malformed, since the protocol in the body has an answer
+/// of its own to that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mirrored<'a> {
+    /// It does not stand there.
+    #[default]
+    Absent,
+    /// Its value, which may be any bytes that a field can have.
+    Once(&'a [u8]),
+    /// It stands there more than once.
+    Repeated,
+}
+
+impl<'a> Mirrored<'a> {
+    /// Takes in one more field of the name.
+    pub fn add(&mut self, value: &'a [u8]) {
+        *self = match self {
+            Mirrored::Absent => Mirrored::Once(value),
+            _ => Mirrored::Repeated,
+        };
+    }
+}
+
 /// The head of a request that was accepted.
 #[derive(Clone, Debug)]
 pub struct RequestHead<'a> {
@@ -167,6 +192,10 @@ pub struct RequestHead<'a> {
     pub session_id: Option<&'a str>,
     /// `MCP-Protocol-Version`
     pub protocol_version: Option<&'a str>,
+    /// `Mcp-Method`
+    pub mcp_method: Mirrored<'a>,
+    /// `Mcp-Name`
+    pub mcp_name: Mirrored<'a>,
     /// `Last-Event-ID`
     pub last_event_id: Option<&'a str>,
     /// `X-Forwarded-For`: the last line of it, which the nearest proxy wrote.
@@ -211,6 +240,15 @@ impl<'a> RequestHead<'a> {
     pub fn fields(&self) -> Fields<'a> {
         Fields::of(self.bytes)
     }
+
+    /// What follows `Mcp-Param-` in the names of such fields, and their values, in the order they came.
+    pub fn mcp_params(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        const PREFIX: &str = "mcp-param-";
+        self.fields().filter_map(|(name, value)| {
+            let (start, rest) = name.split_at_checked(PREFIX.len())?;
+            start.eq_ignore_ascii_case(PREFIX).then_some((rest, value))
+        })
+    }
 }
 
 /// What follows the one empty line that may stand before a request. RFC 9112 §2.2.
@@ -244,8 +282,10 @@ enum Known {
     Expect,
     Origin,
     Upgrade,
+    McpName,
     ApiKey,
     Connection,
+    McpMethod,
     ContentType,
     Authorization,
     LastEventId,
@@ -258,14 +298,16 @@ enum Known {
 }
 
 impl Known {
-    const NAMES: [(&'static str, Known); 16] = [
+    const NAMES: [(&'static str, Known); 18] = [
         ("host", Known::Host),
         ("accept", Known::Accept),
         ("expect", Known::Expect),
         ("origin", Known::Origin),
         ("upgrade", Known::Upgrade),
+        ("mcp-name", Known::McpName),
         ("x-api-key", Known::ApiKey),
         ("connection", Known::Connection),
+        ("mcp-method", Known::McpMethod),
         ("content-type", Known::ContentType),
         ("authorization", Known::Authorization),
         ("last-event-id", Known::LastEventId),
@@ -282,15 +324,16 @@ impl Known {
             4 => 0..1,
             6 => 1..4,
             7 => 4..5,
-            9 => 5..6,
-            10 => 6..7,
-            12 => 7..8,
-            13 => 8..10,
-            14 => 10..12,
-            15 => 12..13,
-            17 => 13..14,
-            20 => 14..15,
-            21 => 15..16,
+            8 => 5..6,
+            9 => 6..7,
+            10 => 7..9,
+            12 => 9..10,
+            13 => 10..12,
+            14 => 12..14,
+            15 => 14..15,
+            17 => 15..16,
+            20 => 16..17,
+            21 => 17..18,
             _ => return None,
         };
         // Most candidates differ in their first letter: no call for those.
@@ -351,6 +394,8 @@ fn read(input: &[u8]) -> Result<Option<(RequestHead<'_>, usize)>, HeadError> {
         api_key: None,
         session_id: None,
         protocol_version: None,
+        mcp_method: Mirrored::Absent,
+        mcp_name: Mirrored::Absent,
         last_event_id: None,
         forwarded_for: None,
         bytes: &input[..used],
@@ -379,8 +424,10 @@ fn read(input: &[u8]) -> Result<Option<(RequestHead<'_>, usize)>, HeadError> {
             Known::Expect => expect(&mut head, value)?,
             Known::Origin => texts.once(&mut head.origin, name, value)?,
             Known::Upgrade => upgrade = Some(texts.text(name, value)?),
+            Known::McpName => head.mcp_name.add(value),
             Known::ApiKey => texts.once(&mut head.api_key, name, value)?,
             Known::Connection => connection.add(texts.text(name, value)?),
+            Known::McpMethod => head.mcp_method.add(value),
             Known::ContentType => texts.once(&mut head.content_type, name, value)?,
             Known::Authorization => texts.once(&mut head.authorization, name, value)?,
             Known::LastEventId => texts.once(&mut head.last_event_id, name, value)?,

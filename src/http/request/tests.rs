@@ -314,6 +314,46 @@ fn single_fields_stand_once() {
 }
 
 #[test]
+fn mirrored_fields_are_left_to_who_reads_the_body() {
+    let check = |fields: &str, method, name| {
+        let text = with(fields);
+        let head = accepted(&text);
+        assert_eq!((head.mcp_method, head.mcp_name), (method, name), "{fields}");
+    };
+    use Mirrored::{Absent, Once, Repeated};
+    check("A: b", Absent, Absent);
+    check(
+        "MCP-METHOD: tools/call\r\nmcp-name:\t echo \t",
+        Once(b"tools/call"),
+        Once(b"echo"),
+    );
+    check("Mcp-Name:", Absent, Once(b""));
+    check("Mcp-Name: \u{e9}", Absent, Once("\u{e9}".as_bytes()));
+    check("Mcp-Name: a\r\nMcp-Name: a", Absent, Repeated);
+    check(
+        "Mcp-Method: a\r\nMcp-Method: b\r\nmcp-method: c",
+        Repeated,
+        Absent,
+    );
+    refused(&with("Mcp_Name: a"), HeadError::Underscore("mcp-name"));
+}
+
+#[test]
+fn parameters_are_told_from_other_fields() {
+    let text = with(
+        "Mcp-Param-Region: us\r\nMcp-Params: 1\r\nMCP-PARAM-region:  \u{e9} \r\nMcp-Param: 2\r\n\
+         mcp-param-: 3\r\nX-Mcp-Param-A: 4",
+    );
+    let found: Vec<_> = accepted(&text).mcp_params().collect();
+    let expected: [(&str, &[u8]); 3] = [
+        ("Region", b"us"),
+        ("region", "\u{e9}".as_bytes()),
+        ("", b"3"),
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn names_are_listed_by_length() {
     for (name, known) in Known::NAMES {
         let found = Known::of(&name.to_uppercase()).expect("it is in range of its length");
