@@ -34,6 +34,13 @@ pub enum Event {
     /// A stream was cut because its reader took nothing while this much waited. [`Event::StreamClosed`] follows.
     StreamCut { bytes: usize },
 
+    /// The HTTP+SSE transport, which is deprecated, came into use once more: a client opened its stream, or a
+    /// conversation with that server did. `first`: nobody did so before.
+    HttpSseUsed {
+        server: Option<Arc<Server>>,
+        first: bool,
+    },
+
     /// A conversation with a server is being opened.
     UpstreamStarting { server: Arc<Server> },
     /// A server answered `initialize`.
@@ -256,6 +263,7 @@ impl Event {
             Event::StreamOpened => "stream opened",
             Event::StreamClosed => "stream closed",
             Event::StreamCut { .. } => "stream cut",
+            Event::HttpSseUsed { .. } => "deprecated HTTP+SSE used",
             Event::UpstreamStarting { .. } => "upstream starting",
             Event::UpstreamReady { .. } => "upstream ready",
             Event::UpstreamListed { .. } => "upstream listed",
@@ -297,7 +305,8 @@ impl Event {
             | Event::ConnectionRefused { .. }
             | Event::AcceptFailed { .. } => Level::Warn,
             Event::DrainEnded { cut } if *cut > 0 => Level::Warn,
-            Event::UpstreamReady { .. }
+            Event::HttpSseUsed { first: true, .. }
+            | Event::UpstreamReady { .. }
             | Event::UpstreamListed { .. }
             | Event::UpstreamReopened { .. }
             | Event::StreamCut { .. }
@@ -312,6 +321,7 @@ impl Event {
             | Event::SessionEnded { .. }
             | Event::StreamOpened
             | Event::StreamClosed
+            | Event::HttpSseUsed { .. }
             | Event::UpstreamStarting { .. }
             | Event::UpstreamRetired { .. }
             | Event::ChildNoise { .. }
@@ -340,6 +350,10 @@ impl Event {
             Event::ExchangeEnded(ended) => ended.fields(see),
             Event::SessionEnded { why } => see("why", Word(why.word())),
             Event::StreamCut { bytes } => see("bytes", (*bytes).into()),
+            Event::HttpSseUsed { server, .. } => match server {
+                Some(server) => see("server", Word(&server.name)),
+                None => see("by", Word("client")),
+            },
             Event::UpstreamStarting { server }
             | Event::UpstreamRetired { server }
             | Event::UpstreamReopened { server }

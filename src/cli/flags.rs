@@ -123,6 +123,13 @@ pub static FLAGS: &[Flag] = &[
         "listen beyond loopback without a key",
     ),
     flag(
+        "--http-sse",
+        Effect::Sets(Setting::HttpSse),
+        "BOOL",
+        SERVE,
+        "serve /sse, deprecated; default: true",
+    ),
+    flag(
         "--log-level",
         Effect::Sets(Setting::LogLevel),
         "LEVEL",

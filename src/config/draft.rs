@@ -38,6 +38,7 @@ pub struct Draft {
     pub allow_unauthenticated: Option<Made<bool>>,
     pub hosts: Option<Made<Vec<String>>>,
     pub origins: Option<Made<Vec<String>>>,
+    pub http_sse: Option<Made<bool>>,
     pub log_level: Option<Made<Level>>,
     pub log_format: Option<Made<LogFormat>>,
     pub log_access: Option<Made<Access>>,
@@ -61,6 +62,7 @@ pub enum Setting {
     AllowUnauthenticated,
     Hosts,
     Origins,
+    HttpSse,
     LogLevel,
     LogFormat,
     LogAccess,
@@ -101,6 +103,7 @@ impl Setting {
         (Setting::AllowUnauthenticated, "auth.allow_unauthenticated"),
         (Setting::Hosts, "hosts"),
         (Setting::Origins, "origins"),
+        (Setting::HttpSse, "http_sse"),
         (Setting::LogLevel, "log.level"),
         (Setting::LogFormat, "log.format"),
         (Setting::LogAccess, "log.access"),
@@ -134,7 +137,9 @@ impl Setting {
             Setting::WaitForServers | Setting::Drain | Setting::MetricsListen => {
                 Takes::TextOrNumber
             }
-            Setting::AllowUnauthenticated | Setting::MetricsEnabled => Takes::Boolean,
+            Setting::AllowUnauthenticated | Setting::HttpSse | Setting::MetricsEnabled => {
+                Takes::Boolean
+            }
             Setting::Host
             | Setting::Names
             | Setting::LogLevel
@@ -193,6 +198,7 @@ impl Draft {
             }
             Setting::Hosts => make!(hosts, each(texts, words::allowed_host)?),
             Setting::Origins => make!(origins, each(texts, words::origin)?),
+            Setting::HttpSse => make!(http_sse, words::boolean(one()).map_err(first)?),
             Setting::LogLevel => make!(log_level, words::level(one()).map_err(first)?),
             Setting::LogFormat => make!(log_format, words::log_format(one()).map_err(first)?),
             Setting::LogAccess => make!(log_access, words::access(one()).map_err(first)?),
@@ -222,6 +228,7 @@ impl Draft {
             Setting::AllowUnauthenticated => of(&self.allow_unauthenticated),
             Setting::Hosts => of(&self.hosts),
             Setting::Origins => of(&self.origins),
+            Setting::HttpSse => of(&self.http_sse),
             Setting::LogLevel => of(&self.log_level),
             Setting::LogFormat => of(&self.log_format),
             Setting::LogAccess => of(&self.log_access),

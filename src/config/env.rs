@@ -81,6 +81,7 @@ pub const VARIABLES: &[(&str, Meaning, Reading)] = &[
     ),
     ("SWITCHBOX_HOSTS", Sets(Setting::Hosts), Always),
     ("SWITCHBOX_ORIGINS", Sets(Setting::Origins), Always),
+    ("SWITCHBOX_HTTP_SSE", Sets(Setting::HttpSse), Always),
     ("SWITCHBOX_LOG_LEVEL", Sets(Setting::LogLevel), Always),
     ("SWITCHBOX_LOG_FORMAT", Sets(Setting::LogFormat), Always),
     ("SWITCHBOX_LOG_ACCESS", Sets(Setting::LogAccess), Always),

@@ -58,6 +58,8 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// Further `Origin`s that are answered, as `scheme://host[:port]`.
     pub origins: Vec<String>,
+    /// Whether clients of the HTTP+SSE transport of 2024-11-05 are served at `/sse` and `/messages`. Default yes.
+    pub http_sse: bool,
     /// How long what is in flight may take to finish after SIGTERM.
     pub drain: Duration,
     /// What is logged, how and where.

@@ -191,6 +191,7 @@ pub fn resolve(
         keys: keys.map(|keys| keys.value).unwrap_or_default(),
         hosts: value(layers, |draft| draft.hosts.clone(), Vec::new()),
         origins: value(layers, |draft| draft.origins.clone(), Vec::new()),
+        http_sse: value(layers, |draft| draft.http_sse.clone(), true),
         drain: value(layers, |draft| draft.drain.clone(), DRAIN_TIMEOUT),
         log: Log {
             level: value(layers, |draft| draft.log_level.clone(), Level::Info),

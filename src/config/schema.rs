@@ -47,6 +47,7 @@ pub static ROOT: Section = Section {
         field("drain"),
         field("hosts"),
         field("origins"),
+        field("http_sse"),
         alias("auth", &["authentication"]),
         alias("api_keys", &["apiKeys"]),
         field("api_keys_env"),

@@ -53,6 +53,7 @@ pub(crate) mod testing {
             keys: vec![],
             hosts: vec![],
             origins: vec![],
+            http_sse: true,
             drain: Duration::from_secs(30),
             log: Log {
                 level: Level::Info,

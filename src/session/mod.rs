@@ -4,6 +4,7 @@
 //! the replay ring) is behind one small mutex that a plain exchange does not touch. A session does not know
 //! servers.
 
+pub mod endpoints;
 pub mod replay;
 pub mod store;
 

@@ -5,7 +5,9 @@
 //! bits, so that whoever holds one was given it.
 
 use super::Session;
+use super::endpoints::Endpoints;
 use crate::config::limits::{SESSION_IDLE_TIMEOUT, SESSIONS_MAX};
+use crate::id::Place;
 use crate::mcp::capabilities::ClientCapabilities;
 use crate::mcp::revision::Revision;
 use crate::time::Time;
@@ -59,6 +61,7 @@ pub struct Store {
     secret: [u8; 32],
     counter: AtomicU64,
     open: AtomicUsize,
+    endpoints: Endpoints,
     // Ordered maps, so that nothing depends on a randomly seeded order; ids are uniform, so they are
     // also balanced.
     shards: [Mutex<BTreeMap<SessionId, Arc<Session>>>; SHARDS],
@@ -71,6 +74,7 @@ impl Store {
             secret,
             counter: AtomicU64::new(1),
             open: AtomicUsize::new(0),
+            endpoints: Endpoints::default(),
             shards: Default::default(),
         }
     }
@@ -133,6 +137,18 @@ impl Store {
         }
         idle.retain(|session| self.close(session));
         idle
+    }
+
+    /// Gives the stream of an HTTP+SSE client an endpoint for its messages.
+    pub fn open_endpoint(&self, place: Place, principal: Option<Arc<str>>) -> SessionId {
+        let id = self.draw(self.counter.fetch_add(1, Ordering::Relaxed));
+        self.endpoints.open(id, place, principal);
+        id
+    }
+
+    /// The endpoints of HTTP+SSE clients.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
     }
 
     /// Sessions open now.

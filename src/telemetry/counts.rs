@@ -130,12 +130,15 @@ pub(super) struct Backend {
     pub(super) strays: u64,
     pub(super) dropped: u64,
     pub(super) refused: u64,
+    pub(super) http_sse: u64,
 }
 
 /// Which kind of path was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum PathClass {
     Mcp,
+    Sse,
+    Messages,
     Health,
     Status,
     Metrics,
@@ -146,6 +149,8 @@ impl PathClass {
     fn of(path: &str) -> PathClass {
         match path {
             "/mcp" => PathClass::Mcp,
+            "/sse" => PathClass::Sse,
+            "/messages" => PathClass::Messages,
             "/health" | "/healthz" | "/health/live" | "/livez" | "/health/ready" | "/ready"
             | "/readyz" => PathClass::Health,
             "/status" => PathClass::Status,
@@ -157,6 +162,8 @@ impl PathClass {
     pub(super) const fn word(self) -> &'static str {
         match self {
             PathClass::Mcp => "mcp",
+            PathClass::Sse => "sse",
+            PathClass::Messages => "messages",
             PathClass::Health => "health",
             PathClass::Status => "status",
             PathClass::Metrics => "metrics",
@@ -184,6 +191,7 @@ pub(super) struct Counts {
     pub(super) streams_opened: u64,
     pub(super) streams_closed: u64,
     pub(super) streams_cut: u64,
+    pub(super) http_sse_sessions: u64,
     pub(super) names_collided: u64,
     pub(super) lists_cut: u64,
     pub(super) lists_announced: u64,
@@ -219,6 +227,7 @@ impl Default for Counts {
             streams_opened: 0,
             streams_closed: 0,
             streams_cut: 0,
+            http_sse_sessions: 0,
             names_collided: 0,
             lists_cut: 0,
             lists_announced: 0,
@@ -244,6 +253,11 @@ impl Counts {
             Event::StreamOpened => self.streams_opened += 1,
             Event::StreamClosed => self.streams_closed += 1,
             Event::StreamCut { .. } => self.streams_cut += 1,
+            Event::HttpSseUsed { server: None, .. } => self.http_sse_sessions += 1,
+            Event::HttpSseUsed {
+                server: Some(server),
+                ..
+            } => self.backends.cell(&server.name, servers).http_sse += 1,
             Event::UpstreamFailed { server, .. } => {
                 self.backends.cell(&server.name, servers).failures += 1
             }
@@ -401,6 +415,7 @@ impl Total {
         total.streams_opened += counts.streams_opened;
         total.streams_closed += counts.streams_closed;
         total.streams_cut += counts.streams_cut;
+        total.http_sse_sessions += counts.http_sse_sessions;
         total.names_collided += counts.names_collided;
         total.lists_cut += counts.lists_cut;
         total.lists_announced += counts.lists_announced;
@@ -434,6 +449,7 @@ impl Backend {
             + self.strays
             + self.dropped
             + self.refused
+            + self.http_sse
             > 0
     }
 
@@ -447,6 +463,7 @@ impl Backend {
         self.strays += other.strays;
         self.dropped += other.dropped;
         self.refused += other.refused;
+        self.http_sse += other.http_sse;
     }
 }
 

@@ -66,6 +66,8 @@ families! {
     SESSION_ENDS_TOTAL = Counter "switchbox_session_ends_total" "Sessions of clients that ended, by why.";
     STREAMS_ACTIVE = Gauge "switchbox_streams_active" "Standing event streams of clients that are open.";
     STREAMS_CUT = Counter "switchbox_streams_cut_total" "Event streams cut because their reader was too slow.";
+    HTTP_SSE_SESSIONS = Counter "switchbox_http_sse_sessions_total" "Streams of clients that use the deprecated HTTP+SSE transport.";
+    HTTP_SSE_CONVERSATIONS = Counter "switchbox_http_sse_conversations_total" "Conversations with the server over the deprecated HTTP+SSE transport.";
     NAMES_COLLIDED = Counter "switchbox_name_collisions_total" "Names hidden because an earlier server offers the same.";
     LISTS_CUT = Counter "switchbox_lists_cut_total" "Lists of servers of which a part was left out.";
     LISTS_ANNOUNCED = Counter "switchbox_list_announcements_total" "Times that clients were told of changed lists.";
@@ -262,6 +264,7 @@ fn backends(page: &mut Page, total: &Total, statuses: &[ServerStatus]) {
     each(STRAY_ANSWERS, |backend| backend.strays);
     each(DROPPED_NOTIFICATIONS, |backend| backend.dropped);
     each(REFUSED_SERVER_REQUESTS, |backend| backend.refused);
+    each(HTTP_SSE_CONVERSATIONS, |backend| backend.http_sse);
 }
 
 /// Exchanges over HTTP are POSTs to the endpoint; they are counted once, above, and shown here as well.
@@ -305,6 +308,8 @@ fn clients(page: &mut Page, total: &Total) {
     }
     page.family(STREAMS_ACTIVE).sample(&[], gauges.streams);
     page.family(STREAMS_CUT).sample(&[], plain.streams_cut);
+    page.family(HTTP_SSE_SESSIONS)
+        .sample(&[], plain.http_sse_sessions);
 }
 
 fn innards(page: &mut Page, total: &Total, log_lines_lost: u64) {

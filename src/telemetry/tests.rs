@@ -51,6 +51,7 @@ pub(crate) fn config() -> Config {
         keys: Vec::new(),
         hosts: Vec::new(),
         origins: Vec::new(),
+        http_sse: true,
         drain: Duration::from_secs(30),
         log: Log {
             level: Level::Info,
@@ -155,6 +156,10 @@ pub(crate) fn every_event(text: &str) -> Vec<Event> {
         Event::StreamOpened,
         Event::StreamClosed,
         Event::StreamCut { bytes: 1 },
+        Event::HttpSseUsed {
+            server: Some(server()),
+            first: true,
+        },
         Event::UpstreamStarting { server: server() },
         Event::UpstreamReady {
             server: server(),

@@ -218,6 +218,11 @@ impl Worker {
         if let Some(session) = &exchange.session {
             session.end_exchange();
         }
+        if self.draining
+            && let Sink::Line { connection } = exchange.sink
+        {
+            self.wind_up_front(connection);
+        }
         let server = exchange.awaits.server().cloned();
         self.event(Event::ExchangeEnded(Box::new(ExchangeEnded {
             peer: exchange.peer,
@@ -351,8 +356,12 @@ impl Worker {
         true
     }
 
-    /// Writes a message to the stdio front.
+    /// Writes a message to a client to which all goes the one way: the stdio front, or an HTTP+SSE client's
+    /// stream.
     pub(super) fn say_line(&mut self, connection: ConnectionId, message: &[u8]) {
+        if self.is_sse_front(connection) {
+            return self.stream_bytes(connection, &event_bytes(None, message));
+        }
         let Some(front) = self.stdio(connection) else {
             return;
         };

@@ -54,6 +54,8 @@ impl Worker {
                 self.respond(id, 200, &[], &[]);
                 self.event(Event::RequestAnswered(note));
             }
+            Intent::Front(principal, note) => self.open_front(id, principal, note),
+            Intent::Post(place, text, note) => self.pass_on_post(id, place, text, note),
             Intent::Batch(batched) => self.begin_batch(id, *batched),
             Intent::Ops(path, note) => {
                 let Some(client) = self.client(id) else {
@@ -144,6 +146,13 @@ impl Worker {
                 .for_each(|piece| front.outbox.push_piece(*piece));
             front.outbox.push(b"\n");
             self.flush(id);
+        } else if self.is_sse_front(id) {
+            let message: Vec<u8> = pieces
+                .iter()
+                .flat_map(|piece| piece.as_bytes())
+                .copied()
+                .collect();
+            self.say_line(id, &message);
         } else {
             status = refused.map_or(200, Refusal::status);
             let (retry, session_id);
@@ -201,6 +210,11 @@ impl Worker {
             answer: LocalAnswer::Refused(Refusal::Busy("too many sessions are open")),
             stream_only,
         };
+        if self.front_session(id).is_some() {
+            let fact = "this session is initialized already";
+            local.answer = LocalAnswer::Refused(Refusal::Invalid(fact.into()));
+            return self.answer_locally(id, local, None);
+        }
         let opened = self
             .sessions
             .open(self.now, principal, hello.revision, hello.capabilities);
@@ -222,21 +236,15 @@ impl Worker {
         );
         local.answer = LocalAnswer::Result(welcome);
         self.answer_locally(id, local, Some(&session));
-        match self.stdio(id) {
-            Some(front) => {
-                front.session = Some(session.clone());
-                // All there is to say to this client goes the one way.
-                let place = Place {
-                    worker: self.id,
-                    connection: id,
-                };
-                session.resume(place, None);
-            }
-            None => {
-                if let Some(client) = self.client(id) {
-                    client.session = Some(session.clone());
-                }
-            }
+        if self.join_front(id, &session) {
+            // All there is to say to this client goes the one way.
+            let place = Place {
+                worker: self.id,
+                connection: id,
+            };
+            session.resume(place, None);
+        } else if let Some(client) = self.client(id) {
+            client.session = Some(session.clone());
         }
         self.wake_at(self.now + crate::config::limits::SESSION_IDLE_TIMEOUT);
         self.ask_for_lists(&session);
@@ -378,6 +386,8 @@ impl Worker {
         if client.standing.take().is_some() {
             self.event(Event::StreamClosed);
             self.end_event_stream(id);
+        } else {
+            self.end_front(id);
         }
     }
 
@@ -433,7 +443,7 @@ impl Worker {
             self.wake_at(self.now + crate::config::limits::STREAM_KEEP_ALIVE);
         }
         let refers = exchange_id(self.exchanges.insert(exchange));
-        if let Some(client) = self.client(id) {
+        if let Some(client) = self.client(id).filter(|client| client.sse.is_none()) {
             client.exchange = Some(refers);
         }
         if let Some(sending) = sending {

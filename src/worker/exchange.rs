@@ -105,7 +105,7 @@ pub(super) enum Sink {
     Lost { at: EventId },
     /// The connection is gone and nothing can be resumed.
     Gone,
-    /// To the stdio front.
+    /// To the stdio front, or the stream of an HTTP+SSE client.
     Line { connection: ConnectionId },
     /// To the batch that it is part of, which came on this connection.
     Batch {

@@ -316,8 +316,8 @@ impl Worker {
         at: EventId,
         message: &[u8],
     ) {
-        if let Some(front) = self.stdio(id) {
-            if front.session.as_ref().is_some_and(|own| own.key == session) {
+        if let Some(own) = self.front_session(id) {
+            if own.key == session {
                 self.say_line(id, message);
             }
             return;

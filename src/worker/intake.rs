@@ -5,6 +5,7 @@ use super::effect::OpsPath;
 use super::exchange::Sink;
 use super::intent::{Intent, Note, Reply};
 use super::message::Caller;
+use super::sse_front::Half;
 use super::{Front, Worker};
 use crate::auth::keys::Verdict;
 use crate::downstream::{Fault, Request};
@@ -66,7 +67,8 @@ impl Worker {
                 ),
             };
         }
-        if path != ENDPOINT || asking.front == Front::Metrics {
+        let half = Half::parse(path).filter(|_| self.config.http_sse);
+        if (path != ENDPOINT && half.is_none()) || asking.front == Front::Metrics {
             return note.problem(
                 404,
                 "there is nothing at this path; MCP is at /mcp",
@@ -86,13 +88,17 @@ impl Worker {
             *asking.origin = Some(origin.into());
         }
         if head.method == Method::Options {
-            return note.preflight(head.origin.is_some());
+            let methods = half.map_or(ENDPOINT_METHODS, Half::methods);
+            return note.preflight(methods, head.origin.is_some());
         }
         let principal = match self.keys.judge(head.authorization, head.api_key) {
             Verdict::Open => None,
             Verdict::Known(principal) => Some(principal),
             Verdict::Unknown => return note.refuse(&Refusal::Unauthorized, None),
         };
+        if let Some(half) = half {
+            return self.consider_half(half, request, &note, principal);
+        }
         // The session may come from the connection's memory; whether it is still open is looked at, and
         // whose it is: an id that leaked must not let another principal in.
         let session = match head.session_id {
@@ -229,7 +235,7 @@ fn id_of(error: &EnvelopeError) -> Option<&[u8]> {
 
 /// JSON, or what a program sends that was not told to say: `curl -d` names the type of a form. Pages cannot
 /// abuse that, since their `Origin` was looked at before.
-fn is_json_or_unsaid(content_type: &str) -> bool {
+pub(super) fn is_json_or_unsaid(content_type: &str) -> bool {
     let kind = media_type(content_type);
     ["application/json", "application/x-www-form-urlencoded"]
         .iter()
@@ -237,14 +243,14 @@ fn is_json_or_unsaid(content_type: &str) -> bool {
 }
 
 /// What the access log gets to know of a request.
-struct Noted<'a> {
+pub(super) struct Noted<'a> {
     method: Method,
     path: &'a str,
     address: IpAddr,
 }
 
 impl Noted<'_> {
-    fn of(&self, status: u16, principal: Option<Arc<str>>) -> Box<RequestAnswered> {
+    pub(super) fn of(&self, status: u16, principal: Option<Arc<str>>) -> Box<RequestAnswered> {
         let mut end = self.path.len().min(PATH_BYTES_LOGGED);
         while !self.path.is_char_boundary(end) {
             end -= 1;
@@ -269,7 +275,7 @@ impl Noted<'_> {
     }
 
     /// An answer that is no JSON-RPC (RFC 9457).
-    fn problem(
+    pub(super) fn problem(
         &self,
         status: u16,
         detail: &str,
@@ -281,7 +287,7 @@ impl Noted<'_> {
         self.reply(status, fields, body)
     }
 
-    fn refuse(&self, refusal: &Refusal, principal: Option<Arc<str>>) -> Intent {
+    pub(super) fn refuse(&self, refusal: &Refusal, principal: Option<Arc<str>>) -> Intent {
         self.refuse_with_id(refusal, None, principal)
     }
 
@@ -308,10 +314,10 @@ impl Noted<'_> {
     }
 
     /// What a browser asks before it lets a page call (Fetch standard, CORS preflight).
-    fn preflight(&self, from_page: bool) -> Intent {
-        let mut fields: Vec<(&'static str, Vec<u8>)> = vec![("allow", ENDPOINT_METHODS.into())];
+    fn preflight(&self, methods: &'static str, from_page: bool) -> Intent {
+        let mut fields: Vec<(&'static str, Vec<u8>)> = vec![("allow", methods.into())];
         if from_page {
-            fields.push(("access-control-allow-methods", ENDPOINT_METHODS.into()));
+            fields.push(("access-control-allow-methods", methods.into()));
             let headers = "authorization, content-type, accept, last-event-id, mcp-protocol-version, mcp-session-id, x-api-key";
             fields.push(("access-control-allow-headers", headers.into()));
             fields.push(("access-control-max-age", b"600".to_vec()));

@@ -4,6 +4,7 @@ use super::effect::OpsPath;
 use super::exchange::Exchange;
 use super::parcel::{ClientAnswer, Outgoing};
 use crate::event::RequestAnswered;
+use crate::id::Place;
 use crate::mcp::handshake::Hello;
 use crate::mcp::method::Method;
 use crate::refusal::Refusal;
@@ -31,6 +32,10 @@ pub(super) enum Intent {
     End(Arc<Session>, Box<RequestAnswered>),
     /// Do each of these, and answer them as one.
     Batch(Box<Batched>),
+    /// Give an HTTP+SSE client of this principal the stream that it asks for.
+    Front(Option<Arc<str>>, Box<RequestAnswered>),
+    /// Pass this on to the stream of the HTTP+SSE client that posted it.
+    Post(Place, Vec<u8>, Box<RequestAnswered>),
     /// Ask the shell.
     Ops(OpsPath, Box<RequestAnswered>),
 }

@@ -32,6 +32,7 @@ mod partner;
 mod peers;
 mod slice;
 mod slots;
+mod sse_front;
 mod standing;
 mod sweep;
 mod users;
@@ -291,6 +292,8 @@ impl Worker {
             Parcel::LevelChosen(session, level) => self.level_chosen(session, level),
             Parcel::RootsChanged(session) => self.roots_changed(session),
             Parcel::ClientProgress(session, ask, text) => self.client_progress(session, ask, &text),
+            Parcel::Posted(posted) => self.posted(*posted),
+            Parcel::Taken(place, refusal) => self.post_taken(place.connection, refusal.as_deref()),
         }
     }
 
@@ -302,6 +305,11 @@ impl Worker {
                     crate::refusal::Refusal::Busy("the worker of that server has a full inbox");
                 // Not always one of ours: a request may be sent on by a conversation's former owner.
                 self.fail_home(forward.home, busy);
+            }
+            Parcel::Posted(posted) => {
+                let busy = "the worker of that stream has a full inbox";
+                let refusal = crate::refusal::Refusal::Busy(busy);
+                self.post_taken(posted.from.connection, Some(&refusal));
             }
             Parcel::Said(_, said) => {
                 if let parcel::Said::Request(_, ask) = *said {

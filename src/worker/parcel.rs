@@ -3,7 +3,7 @@
 //! A parcel names what it is about by worker, place and generation; one that comes for something that is
 //! gone is dropped and counted.
 
-use crate::id::{ExchangeId, Home, Place, SessionKey, WorkerId};
+use crate::id::{ConnectionId, ExchangeId, Home, Place, SessionKey, WorkerId};
 use crate::jsonrpc::parse::Span;
 use crate::mcp::method::Method;
 use crate::mcp::revision::Revision;
@@ -61,8 +61,23 @@ pub enum Parcel {
     LevelChosen(SessionKey, u8),
     /// To everyone: this session's roots changed.
     RootsChanged(SessionKey),
+    /// To where an HTTP+SSE client's stream is: this was posted to its endpoint.
+    Posted(Box<Posted>),
+    /// To where that was posted: it was taken, or why not.
+    Taken(Place, Option<Box<Refusal>>),
     /// To everyone: this session reports progress on a server's request, under our token.
     ClientProgress(SessionKey, u64, Vec<u8>),
+}
+
+/// A message that was posted to the endpoint of an HTTP+SSE client.
+#[derive(Debug)]
+pub struct Posted {
+    /// The client's stream.
+    pub to: ConnectionId,
+    /// Where it was posted.
+    pub from: Place,
+    /// The message as it came.
+    pub text: Vec<u8>,
 }
 
 /// More of an exchange's stream that is shown by another worker.
@@ -203,6 +218,7 @@ impl Parcel {
                 | Parcel::Cancel(..)
                 | Parcel::RootsChanged(_)
                 | Parcel::ClientProgress(..)
+                | Parcel::Posted(_)
         )
     }
 }

@@ -4,6 +4,7 @@
 use super::effect::{Close, Effect};
 use super::exchange::Sink;
 use super::link::{Errand, Progress};
+use super::sse_front::SseFront;
 use super::{Front, Worker, connection_id, exchange_ticket, ticket};
 use crate::downstream::{Closing, Connection, Received};
 use crate::event::{Event, RequestAnswered, SessionEnd};
@@ -66,13 +67,15 @@ pub(super) struct Client {
     pub(super) exchange: Option<ExchangeId>,
     /// The session whose standing stream this is.
     pub(super) standing: Option<Arc<Session>>,
+    /// Whether this is the stream of an HTTP+SSE client, and whose.
+    pub(super) sse: Option<Box<SseFront>>,
     /// The last event that was shown on it.
     pub(super) shown: EventId,
     /// The exchange of another worker whose stream this is.
     pub(super) relaying: Option<Home>,
     /// The origin of the page that asked, if one did and may read the answer.
     pub(super) origin: Option<Box<str>>,
-    /// What the access log gets when the shell has answered.
+    /// What the access log gets when the shell, or the worker of an HTTP+SSE client's stream, has answered.
     pub(super) asked_shell: Option<Box<RequestAnswered>>,
     /// When something was last said on an open stream.
     pub(super) spoke_at: Time,
@@ -147,6 +150,7 @@ impl Worker {
             session: None,
             exchange: None,
             standing: None,
+            sse: None,
             shown: EventId {
                 stream: 0,
                 number: 0,
@@ -386,7 +390,7 @@ impl Worker {
         }
     }
 
-    fn has_exchange_on(&self, id: ConnectionId) -> bool {
+    pub(super) fn has_exchange_on(&self, id: ConnectionId) -> bool {
         self.exchanges
             .iter()
             .any(|(_, exchange)| exchange.sink.connection() == Some(id))
@@ -444,6 +448,9 @@ impl Worker {
                     });
                     session.touch(self.now);
                     self.event(Event::StreamClosed);
+                }
+                if let Some(front) = client.sse {
+                    self.front_closed(id, *front);
                 }
                 if let Some(exchange) = client.exchange
                     && let Some(exchange) = self.exchanges.get_mut(exchange_ticket(exchange))

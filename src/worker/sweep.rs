@@ -362,9 +362,8 @@ impl Worker {
         let mut told = 0;
         for ticket in self.wires.tickets() {
             let session = match self.wires.get(ticket).map(|wire| &wire.peer) {
-                Some(Peer::Client(client)) => client.standing.clone(),
-                Some(Peer::Stdio(front)) => front.session.clone(),
-                _ => None,
+                Some(Peer::Client(client)) if client.sse.is_none() => client.standing.clone(),
+                _ => self.front_session(connection_id(ticket)),
             };
             let Some(session) = session else { continue };
             let changed = changed_for(&before, &self.table, &session);
@@ -405,6 +404,9 @@ impl Worker {
             if waits {
                 self.release(exchange);
             }
+        }
+        for ticket in self.wires.tickets() {
+            self.wind_up_front(connection_id(ticket));
         }
     }
 }

@@ -11,6 +11,7 @@ mod harness {
     pub(crate) mod gateway;
     pub(crate) mod http;
     pub(crate) mod session;
+    pub(crate) mod sse;
 }
 mod fixture {
     //! A server that does what its caller asks of it, over stdio or HTTP.
@@ -32,5 +33,6 @@ mod guard;
 mod limits;
 mod ops;
 mod remote;
+mod sse_front;
 mod stdio;
 mod told;

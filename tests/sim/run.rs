@@ -281,6 +281,7 @@ fn config(chance: &mut Chance, specs: &[Spec]) -> Config {
         keys: vec![],
         hosts: vec![],
         origins: vec![],
+        http_sse: true,
         drain: Duration::from_secs(30),
         log: Log {
             level: Level::Info,

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Event {
     pub(crate) id: Option<String>,
+    pub(crate) kind: Option<String>,
     pub(crate) retry: Option<String>,
     pub(crate) data: String,
 }
@@ -98,7 +99,8 @@ fn parse(text: &[u8]) -> Option<Event> {
             "id" => event.id = Some(value.into()),
             "retry" => event.retry = Some(value.into()),
             "data" => event.data += value,
-            "data:" | "event" | "" => {}
+            "event" => event.kind = Some(value.into()),
+            "data:" | "" => {}
             other => panic!("{other:?} is no field of an event"),
         }
     }

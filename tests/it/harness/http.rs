@@ -45,6 +45,12 @@ impl Request {
         }
     }
 
+    /// The same request, to another path.
+    pub(crate) fn at(mut self, path: &str) -> Request {
+        self.path = path.into();
+        self
+    }
+
     pub(crate) fn field(mut self, name: &str, value: &str) -> Request {
         self.fields.push((name.into(), value.into()));
         self
