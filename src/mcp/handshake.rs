@@ -1,6 +1,8 @@
 //! `initialize`, as asked of servers and as answered to clients.
 
+use super::Era;
 use super::capabilities::{ClientCapabilities, ServerCapabilities};
+use super::meta;
 use super::revision::Revision;
 use crate::config::limits::CAPABILITIES_BYTES_MAX;
 use crate::jsonrpc::parse::{self, Span};
@@ -54,9 +56,8 @@ pub fn welcome(
     out.extend_from_slice(revision.name().as_bytes());
     out.extend_from_slice(br#"","capabilities":"#);
     out.extend_from_slice(capabilities.to_json().as_bytes());
-    out.extend_from_slice(br#","serverInfo":{"name":"switchbox","title":"switchbox","version":""#);
-    out.extend_from_slice(env!("CARGO_PKG_VERSION").as_bytes());
-    out.extend_from_slice(br#""}"#);
+    out.extend_from_slice(br#","serverInfo":"#);
+    out.extend_from_slice(meta::OURSELVES.as_bytes());
     if !instructions.is_empty() {
         out.extend_from_slice(br#","instructions":"#);
         write::string(&mut out, instructions);
@@ -76,10 +77,11 @@ pub fn introduction(capabilities: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// What a server said in `initialize`.
+/// What a server said of itself: a legacy one in `initialize`, a modern one in `server/discover`
+/// (see [`super::discover`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Introduced {
-    /// The revision that it chose.
+    /// The revision that is spoken with it.
     pub revision: Revision,
     /// What it offers.
     pub capabilities: ServerCapabilities,
@@ -92,6 +94,11 @@ pub struct Introduced {
 }
 
 impl Introduced {
+    /// The era it belongs to.
+    pub fn era(&self) -> Era {
+        self.revision.era()
+    }
+
     /// Reads a server's result of `initialize` at `span` of a message that was checked before.
     ///
     /// # Errors

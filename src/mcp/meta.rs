@@ -23,8 +23,22 @@ pub const CLIENT: &str = "io.modelcontextprotocol/clientInfo";
 pub const LEVEL: &str = "io.modelcontextprotocol/logLevel";
 /// Name of the member that says which listen a notification belongs to.
 pub const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+/// Name of the member of a result that names the server.
+pub const SERVER: &str = "io.modelcontextprotocol/serverInfo";
+/// Name of the member that says which experimental task of 2025-11-25 a message belongs to.
+pub const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
 /// Name of the member that asks for progress, in both eras.
 pub const TOKEN: &str = "progressToken";
+
+/// Names of what every modern request says of the hop that it makes, and which the next hop says anew.
+pub const OF_HOP: [&str; 4] = [VERSION, CAPABILITIES, CLIENT, LEVEL];
+
+/// Who we are, as the value of [`CLIENT`] and of [`SERVER`].
+pub const OURSELVES: &str = concat!(
+    r#"{"name":"switchbox","title":"switchbox","version":""#,
+    env!("CARGO_PKG_VERSION"),
+    r#""}"#
+);
 
 /// The token first: of a legacy `_meta` it is mostly the only member.
 const NAMES: [&str; 6] = [TOKEN, VERSION, CAPABILITIES, CLIENT, LEVEL, SUBSCRIPTION];
@@ -56,7 +70,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    const fn new(member: &'static str, fact: &'static str) -> Fault {
+    pub(super) const fn new(member: &'static str, fact: &'static str) -> Fault {
         Fault { member, fact }
     }
 

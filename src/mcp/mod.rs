@@ -6,6 +6,7 @@
 pub mod bridge;
 pub mod caching;
 pub mod capabilities;
+pub mod discover;
 pub mod handshake;
 pub mod listing;
 pub mod meta;

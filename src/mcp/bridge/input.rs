@@ -15,11 +15,11 @@
 //!
 //! What is said here is only what the messages become; who waits, and for how long, is the worker's affair.
 
-use super::meta;
 use crate::config::limits::CLIENT_REQUESTS_MAX;
 use crate::jsonrpc::edit::{Edits, Fate};
 use crate::jsonrpc::parse::{self, Span};
 use crate::jsonrpc::write;
+use crate::mcp::meta::{self, Fault};
 use crate::mcp::method::Method;
 use crate::mcp::revision::Revision;
 use std::borrow::Cow;
@@ -285,7 +285,7 @@ pub fn input_required(
         write::string(&mut out, state);
     }
     out.extend_from_slice(br#","_meta":{""#);
-    out.extend_from_slice(meta::SERVER_INFO.as_bytes());
+    out.extend_from_slice(meta::SERVER.as_bytes());
     out.extend_from_slice(b"\":");
     out.extend_from_slice(server.as_bytes());
     out.extend_from_slice(b"}}");
@@ -303,7 +303,7 @@ fn modern_question<'a>(method: Method, params: &'a [u8]) -> Cow<'a, [u8]> {
         }
         if key.is("_meta") {
             let stay = edits.members(value, |_, key, _| {
-                if key.is("progressToken") || key.is(meta::RELATED_TASK) {
+                if key.is(meta::TOKEN) || key.is(meta::RELATED_TASK) {
                     Fate::Drop
                 } else {
                     Fate::Keep
@@ -322,22 +322,23 @@ fn modern_question<'a>(method: Method, params: &'a [u8]) -> Cow<'a, [u8]> {
 /// that the legacy server gets.
 ///
 /// # Errors
-/// The fact, naming the member.
-pub fn answers(text: &[u8], span: Span) -> Result<Vec<(Cow<'_, str>, Span)>, &'static str> {
+/// What is wrong with it.
+pub fn answers(text: &[u8], span: Span) -> Result<Vec<(Cow<'_, str>, Span)>, Fault> {
+    let fault = |fact| Fault::new("inputResponses", fact);
     if text[span.start] != b'{' {
-        return Err("inputResponses must be an object");
+        return Err(Fault::no_object("inputResponses"));
     }
     let mut answers: Vec<(Cow<str>, Span)> = Vec::new();
     for (key, value) in parse::members(text, span) {
         if answers.len() == CLIENT_REQUESTS_MAX {
-            return Err("more than 64 inputResponses");
+            return Err(fault("has more than 64 members"));
         }
-        let key = key.text().ok_or("a key of inputResponses is no text")?;
+        let key = key.text().ok_or(fault("has a key that is no text"))?;
         if text[value.start] != b'{' {
-            return Err("a member of inputResponses must be an object");
+            return Err(fault("has a member that is no object"));
         }
         if answers.iter().any(|(known, _)| *known == key) {
-            return Err("a key of inputResponses stands there twice");
+            return Err(fault("has two members of one key"));
         }
         answers.push((key, value));
     }

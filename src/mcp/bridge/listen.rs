@@ -4,12 +4,12 @@
 //! request that opened it (MCP 2026-07-28, basic/utilities/subscriptions). A legacy client hears of changed lists
 //! without asking, and of resources that it subscribed to one by one; its messages name nothing.
 
-use super::meta;
 use crate::config::limits::SUBSCRIPTIONS_MAX;
 use crate::jsonrpc::edit::{Edits, Fate};
 use crate::jsonrpc::parse::{self, Span};
 use crate::jsonrpc::write;
 use crate::mcp::capabilities::ServerCapabilities;
+use crate::mcp::meta::{self, Fault};
 use crate::mcp::method::Method;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -34,29 +34,28 @@ impl Filter {
     /// before. Kinds that are not known here are not granted, and so not read.
     ///
     /// # Errors
-    /// The fact, naming the member.
-    pub fn parse(text: &[u8], notifications: Span) -> Result<Filter, &'static str> {
+    /// The member that is of the wrong kind, or too long.
+    pub fn parse(text: &[u8], notifications: Span) -> Result<Filter, Fault> {
         if text[notifications.start] != b'{' {
-            return Err("notifications must be an object");
+            return Err(Fault::no_object("notifications"));
         }
         let mut filter = Filter::default();
         for (key, value) in parse::members(text, notifications) {
             if key.is("toolsListChanged") {
                 filter.tools = boolean(text, value)
-                    .ok_or("notifications.toolsListChanged must be true or false")?;
+                    .ok_or(Fault::new("notifications.toolsListChanged", BOOLEAN))?;
             } else if key.is("promptsListChanged") {
                 filter.prompts = boolean(text, value)
-                    .ok_or("notifications.promptsListChanged must be true or false")?;
+                    .ok_or(Fault::new("notifications.promptsListChanged", BOOLEAN))?;
             } else if key.is("resourcesListChanged") {
                 filter.resources = boolean(text, value)
-                    .ok_or("notifications.resourcesListChanged must be true or false")?;
+                    .ok_or(Fault::new("notifications.resourcesListChanged", BOOLEAN))?;
             } else if key.is("resourceSubscriptions") {
-                filter.uris = strings(text, value).ok_or(
-                    "notifications.resourceSubscriptions must be a list of at most 1024 strings",
-                )?;
+                filter.uris = strings(text, value)
+                    .ok_or(Fault::new("notifications.resourceSubscriptions", STRINGS))?;
             } else if key.is("taskIds") {
-                filter.task_ids = strings(text, value)
-                    .ok_or("notifications.taskIds must be a list of at most 1024 strings")?;
+                filter.task_ids =
+                    strings(text, value).ok_or(Fault::new("notifications.taskIds", STRINGS))?;
             }
         }
         Ok(filter)
@@ -140,6 +139,10 @@ impl Filter {
     }
 }
 
+const BOOLEAN: &str = "must be true or false";
+const STRINGS: &str = "must be a list of at most 1024 strings";
+const _: () = assert!(SUBSCRIPTIONS_MAX == 1024);
+
 fn boolean(text: &[u8], span: Span) -> Option<bool> {
     match span.of(text) {
         b"true" => Some(true),
@@ -165,8 +168,6 @@ fn once(list: &mut Vec<String>) {
     let mut seen = BTreeSet::new();
     list.retain(|text| seen.insert(text.clone()));
 }
-
-const _: () = assert!(SUBSCRIPTIONS_MAX == 1024, "the facts above name it");
 
 /// The params of a listen that asks a modern server for `filter`; `own_meta` as of [`super::request::own_meta`].
 pub fn listen_params(own_meta: &[u8], filter: &Filter) -> Vec<u8> {
@@ -202,13 +203,7 @@ pub fn acknowledged(id: &[u8], filter: &Filter) -> Vec<u8> {
 /// The last message of a client's stream that ends because we end it: the response to its request. `server` is a
 /// server's name and version as a JSON object.
 pub fn ended(id: &[u8], server: &str) -> Vec<u8> {
-    let info = [
-        b",\"",
-        meta::SERVER_INFO.as_bytes(),
-        b"\":",
-        server.as_bytes(),
-    ]
-    .concat();
+    let info = [b",\"", meta::SERVER.as_bytes(), b"\":", server.as_bytes()].concat();
     let result = [
         br#"{"resultType":"complete","_meta":{"#,
         &*tag(id),
@@ -223,7 +218,7 @@ pub fn ended(id: &[u8], server: &str) -> Vec<u8> {
 
 /// The member of `_meta` that says which stream a message belongs to.
 fn tag(id: &[u8]) -> Vec<u8> {
-    [b"\"", meta::SUBSCRIPTION_ID.as_bytes(), b"\":", id].concat()
+    [b"\"", meta::SUBSCRIPTION.as_bytes(), b"\":", id].concat()
 }
 
 /// A notification, of a server of either era, as one of the stream that the request with this id opened. The id is
@@ -304,7 +299,7 @@ pub fn untagged(message: &[u8]) -> Cow<'_, [u8]> {
 }
 
 fn subscription_fate<'a>(key: parse::Key<'a>) -> Fate<'a> {
-    if key.is(meta::SUBSCRIPTION_ID) {
+    if key.is(meta::SUBSCRIPTION) {
         Fate::Drop
     } else {
         Fate::Keep
@@ -314,14 +309,14 @@ fn subscription_fate<'a>(key: parse::Key<'a>) -> Fate<'a> {
 /// The id, as it is written, of the stream that a notification with these params or a result belongs to.
 pub fn subscription_id(text: &[u8], params: Option<Span>) -> Option<Span> {
     let meta = parse::member(text, params?, "_meta")?;
-    parse::member(text, meta, meta::SUBSCRIPTION_ID)
+    parse::member(text, meta, meta::SUBSCRIPTION)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn filter(text: &str) -> Result<Filter, &'static str> {
+    fn filter(text: &str) -> Result<Filter, Fault> {
         Filter::parse(text.as_bytes(), parse::check(text.as_bytes()).unwrap())
     }
 
@@ -353,7 +348,7 @@ mod tests {
     #[test]
     fn member_at_fault_is_named() {
         let check = |text: &str, member: &str| {
-            let fact = filter(text).unwrap_err();
+            let fact = filter(text).unwrap_err().to_string();
             assert!(fact.contains(member), "{text}: {fact}");
         };
         check("[]", "notifications must");

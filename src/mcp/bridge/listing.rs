@@ -4,12 +4,12 @@
 //! describes an object in the legacy era and anything in the modern one; `execution`, which only the
 //! legacy era knows; and `x-mcp-header` within `inputSchema`, by which modern clients send headers.
 
-use super::meta;
 use super::result::Output;
 use crate::jsonrpc::edit::{Edits, Fate};
 use crate::jsonrpc::parse::{self, Key, Span};
 use crate::jsonrpc::write;
 use crate::mcp::caching::Caching;
+use crate::mcp::meta;
 use std::borrow::Cow;
 
 /// What a modern list has beside its entries and its cursor, as members without braces: what kind of result
@@ -18,7 +18,7 @@ pub fn modern_members(caching: Caching, server: &str) -> String {
     format!(
         r#""resultType":"complete",{},"_meta":{{"{}":{server}}}"#,
         caching.to_members(),
-        meta::SERVER_INFO
+        meta::SERVER
     )
 }
 

@@ -23,9 +23,6 @@ pub mod result;
 
 use super::Era;
 
-/// The modern revision that is spoken here.
-pub const MODERN: &str = "2026-07-28";
-
 /// The two eras that meet in one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cell {
@@ -53,30 +50,4 @@ impl Cell {
     pub fn crosses(self) -> bool {
         self.client != self.server
     }
-}
-
-/// Members of `_meta` that 2026-07-28 reserves, and those of 2025-11-25 that it no longer knows.
-pub mod meta {
-    /// Of a request: the revision that it is written in.
-    pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-    /// Of a request: what its client can do.
-    pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-    /// Of a request: who its client is.
-    pub const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
-    /// Of a request: from which level on log messages are wanted.
-    pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
-    /// Of a result: who its server is.
-    pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
-    /// Of what belongs to a subscription: the id of the request that opened it.
-    pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
-    /// Of what belongs to an experimental task of 2025-11-25: the task.
-    pub const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
-
-    /// What every modern request says of itself.
-    pub const OF_REQUESTS: [&str; 4] = [
-        PROTOCOL_VERSION,
-        CLIENT_CAPABILITIES,
-        CLIENT_INFO,
-        LOG_LEVEL,
-    ];
 }

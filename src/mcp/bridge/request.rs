@@ -3,10 +3,12 @@
 //! Each hop says for itself which revision it speaks and what its client can do; everything else in the
 //! parameters is the client's and travels as it is: arguments, trace context, tokens, vendor members.
 
-use super::{MODERN, meta};
 use crate::jsonrpc::edit::{Edits, Fate};
 use crate::jsonrpc::parse::Span;
+use crate::jsonrpc::write;
+use crate::mcp::meta;
 use crate::mcp::params::LEVELS;
+use crate::mcp::revision::Revision;
 use std::borrow::Cow;
 
 /// A client's params, of either era, as a modern server's: `own_meta` (see [`own_meta`]) stands first in
@@ -26,10 +28,10 @@ pub fn for_modern(params: &[u8], own_meta: &[u8]) -> (Vec<u8>, Option<Span>) {
         if key.is("_meta") && params[value.start] == b'{' {
             has_meta = true;
             let stay = edits.members(value, |_, key, value| {
-                if meta::OF_REQUESTS.iter().any(|name| key.is(name)) || key.is(meta::RELATED_TASK) {
+                if meta::OF_HOP.iter().any(|name| key.is(name)) || key.is(meta::RELATED_TASK) {
                     return Fate::Drop;
                 }
-                if key.is("progressToken") {
+                if key.is(meta::TOKEN) {
                     token = Some(value);
                 }
                 Fate::Keep
@@ -55,11 +57,6 @@ pub fn for_modern(params: &[u8], own_meta: &[u8]) -> (Vec<u8>, Option<Span>) {
 /// is written, switchbox's own if it gave none; `level` the place in [`LEVELS`] from which on it wants log
 /// messages, none if it wants none.
 pub fn own_meta(capabilities: &str, client: Option<&[u8]>, level: Option<u8>) -> Vec<u8> {
-    const OURS: &str = concat!(
-        r#"{"name":"switchbox","version":""#,
-        env!("CARGO_PKG_VERSION"),
-        r#""}"#
-    );
     let mut out = Vec::with_capacity(256 + capabilities.len());
     let mut member = |name: &str, value: &[u8]| {
         if !out.is_empty() {
@@ -70,12 +67,11 @@ pub fn own_meta(capabilities: &str, client: Option<&[u8]>, level: Option<u8>) ->
         out.extend_from_slice(b"\":");
         out.extend_from_slice(value);
     };
-    let version = [b"\"", MODERN.as_bytes(), b"\""].concat();
-    member(meta::PROTOCOL_VERSION, &version);
-    member(meta::CLIENT_CAPABILITIES, capabilities.as_bytes());
-    member(meta::CLIENT_INFO, client.unwrap_or(OURS.as_bytes()));
+    member(meta::VERSION, &write::quoted(Revision::MODERN.name()));
+    member(meta::CAPABILITIES, capabilities.as_bytes());
+    member(meta::CLIENT, client.unwrap_or(meta::OURSELVES.as_bytes()));
     if let Some(level) = level.and_then(|level| LEVELS.get(usize::from(level))) {
-        member(meta::LOG_LEVEL, &[b"\"", level.as_bytes(), b"\""].concat());
+        member(meta::LEVEL, &write::quoted(level));
     }
     out
 }
@@ -91,10 +87,10 @@ pub fn for_legacy(params: &[u8]) -> (Vec<u8>, Option<Span>) {
     edits.members(whole, |edits, key, value| {
         if key.is("_meta") {
             let stay = edits.members(value, |_, key, value| {
-                if meta::OF_REQUESTS.iter().any(|name| key.is(name)) {
+                if meta::OF_HOP.iter().any(|name| key.is(name)) {
                     return Fate::Drop;
                 }
-                if key.is("progressToken") {
+                if key.is(meta::TOKEN) {
                     token = Some(value);
                 }
                 Fate::Keep

@@ -4,10 +4,10 @@
 //! none of that. A tool's structured content may be any value in the modern era and is an object in the
 //! legacy one.
 
-use super::meta;
 use crate::jsonrpc::edit::{Edits, Fate};
 use crate::jsonrpc::parse::{self, Span};
 use crate::jsonrpc::write;
+use crate::mcp::meta;
 use crate::mcp::method::Method;
 use crate::mcp::revision::Revision;
 
@@ -90,7 +90,7 @@ pub fn for_modern(method: Method, text: &[u8], span: Span, server: &str) -> Vec<
         if key.is("_meta") && text[value.start] == b'{' {
             has_meta = true;
             let stay = edits.members(value, |_, key, _| {
-                if key.is(meta::SERVER_INFO) || key.is(meta::RELATED_TASK) {
+                if key.is(meta::SERVER) || key.is(meta::RELATED_TASK) {
                     Fate::Drop
                 } else {
                     Fate::Keep
@@ -98,12 +98,7 @@ pub fn for_modern(method: Method, text: &[u8], span: Span, server: &str) -> Vec<
             });
             edits.put_first(
                 value,
-                &[
-                    b"\"",
-                    meta::SERVER_INFO.as_bytes(),
-                    b"\":",
-                    server.as_bytes(),
-                ],
+                &[b"\"", meta::SERVER.as_bytes(), b"\":", server.as_bytes()],
                 stay,
             );
             return Fate::Keep;
@@ -130,7 +125,7 @@ pub fn for_modern(method: Method, text: &[u8], span: Span, server: &str) -> Vec<
                 caching,
                 content,
                 br#","_meta":{""#,
-                meta::SERVER_INFO.as_bytes(),
+                meta::SERVER.as_bytes(),
                 b"\":",
                 server.as_bytes(),
                 b"}",
@@ -169,7 +164,7 @@ pub fn for_legacy(
         if key.is("_meta") {
             let mut dropped = false;
             let stay = edits.members(value, |_, key, _| {
-                if key.is(meta::SERVER_INFO) || key.is(meta::SUBSCRIPTION_ID) {
+                if key.is(meta::SERVER) || key.is(meta::SUBSCRIPTION) {
                     dropped = true;
                     Fate::Drop
                 } else {

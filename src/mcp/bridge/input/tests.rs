@@ -256,10 +256,15 @@ fn input_responses_are_read_by_key() {
         .collect();
     assert_eq!(read, [("ab", &br#"{"action":"accept"}"#[..]), ("c", b"{}")]);
     let check = |text: &str, fact: &str| {
-        let error = answers(text.as_bytes(), whole(text)).unwrap_err();
+        let error = answers(text.as_bytes(), whole(text))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(fact), "{text}: {error}");
     };
     check("[]", "inputResponses must be an object");
-    check(r#"{"a":1}"#, "a member of inputResponses");
-    check(r#"{"a":{},"a":{}}"#, "twice");
+    check(
+        r#"{"a":1}"#,
+        "inputResponses has a member that is no object",
+    );
+    check(r#"{"a":{},"a":{}}"#, "two members");
 }
