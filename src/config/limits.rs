@@ -118,6 +118,11 @@ pub const MEMFILES_MAX: usize = 64;
 /// Sets of client capabilities with a catalog of their own. Clients past this see what those see that declared
 /// nothing.
 pub const CATALOGS_MAX: usize = 64;
+/// Arguments of one tool that are mirrored in headers (`x-mcp-header`). A tool with more is one that breaks the
+/// rules for them.
+pub const HEADER_PARAMS_MAX: usize = 32;
+/// Bytes of such a header's name after `Mcp-Param-`. A tool with a longer one likewise.
+pub const HEADER_PARAM_BYTES_MAX: usize = 128;
 /// Bytes of a client's declared capabilities. Past this: -32602.
 pub const CAPABILITIES_BYTES_MAX: usize = 16 * 1024;
 /// Between two announcements that a list changed.

@@ -8,6 +8,7 @@ pub mod caching;
 pub mod capabilities;
 pub mod discover;
 pub mod handshake;
+pub mod headers;
 pub mod listing;
 pub mod meta;
 pub mod method;

@@ -1,0 +1,355 @@
+//! Arguments of a tool that are mirrored in headers, because its `inputSchema` says so (`x-mcp-header`).
+//!
+//! The rules on where such an annotation may stand exist so that a client can find the value without
+//! judging the schema: only on a string, integer or boolean that is reached by `properties` alone. A tool
+//! that breaks them is one that clients over HTTP leave out.
+//! MCP 2026-07-28, transports/streamable-http, "Custom Headers from Tool Parameters".
+
+use super::{Mismatch, PARAM_PREFIX, Reason, decode, encode};
+use crate::config::limits::{HEADER_FIELDS_MAX, HEADER_PARAM_BYTES_MAX, HEADER_PARAMS_MAX};
+use crate::http::{is_token_byte, write};
+use crate::jsonrpc::parse::{self, Span};
+use memchr::memmem;
+use std::borrow::Cow;
+
+const ANNOTATION: &str = "x-mcp-header";
+
+/// Keywords of a schema whose value is data, whatever it looks like.
+const DATA: [&str; 4] = ["const", "enum", "default", "examples"];
+
+/// Keywords of a schema whose value holds a schema under each name, other than `properties`.
+const NAMED: [&str; 5] = [
+    "patternProperties",
+    "$defs",
+    "definitions",
+    "dependentSchemas",
+    "dependencies",
+];
+
+/// One argument that is mirrored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderParam {
+    /// What follows `Mcp-Param-` in the name of its header.
+    pub header: String,
+    /// The names that lead to it from `arguments`.
+    pub path: Vec<String>,
+    /// What it is.
+    pub kind: ParamKind,
+}
+
+/// What an argument that is mirrored may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParamKind {
+    /// A string.
+    Text,
+    /// An integer: however it is written, it is compared by value.
+    Integer,
+    /// `true` or `false`.
+    Boolean,
+}
+
+/// The arguments that a tool wants mirrored, in the order of its `inputSchema`; mostly none.
+///
+/// `text` was checked before.
+///
+/// # Errors
+/// The rule that the tool breaks, as a fact.
+pub fn header_params(text: &[u8], input_schema: Span) -> Result<Vec<HeaderParam>, &'static str> {
+    let schema = input_schema.of(text);
+    // Nearly no tool has one, which can be told without taking the schema apart. Letters need no escape; who
+    // escapes them all the same is looked at.
+    if memmem::find(schema, ANNOTATION.as_bytes()).is_none()
+        && memmem::find(schema, b"\\u00").is_none()
+    {
+        return Ok(Vec::new());
+    }
+    let mut search = Search {
+        text,
+        path: Vec::new(),
+        found: Vec::new(),
+    };
+    search.look(input_schema, Way::Properties)?;
+    Ok(search.found)
+}
+
+/// How a schema inside the tool's was reached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// By nothing but `properties`: it describes the argument at the path.
+    Properties,
+    /// Otherwise.
+    Other,
+}
+
+struct Search<'a> {
+    text: &'a [u8],
+    path: Vec<String>,
+    found: Vec<HeaderParam>,
+}
+
+impl Search<'_> {
+    /// Looks through a schema and all schemas inside it. Depth is bounded by that of JSON that was checked.
+    fn look(&mut self, schema: Span, way: Way) -> Result<(), &'static str> {
+        let text = self.text;
+        for element in parse::elements(text, schema) {
+            self.look(element, Way::Other)?;
+        }
+        let (mut annotation, mut kind) = (None, None);
+        for (key, value) in parse::members(text, schema) {
+            let key = key.text();
+            match key.as_deref() {
+                Some(ANNOTATION) => {
+                    if annotation.replace(value).is_some() {
+                        return Err("x-mcp-header stands there twice");
+                    }
+                }
+                Some("type") => kind = parse::string(text, value),
+                Some("properties") => {
+                    for (name, property) in parse::members(text, value) {
+                        match name.text().filter(|_| way == Way::Properties) {
+                            Some(name) => {
+                                self.path.push(name.into_owned());
+                                self.look(property, Way::Properties)?;
+                                self.path.pop();
+                            }
+                            None => self.look(property, Way::Other)?,
+                        }
+                    }
+                }
+                Some(key) if NAMED.contains(&key) => {
+                    for (_, inner) in parse::members(text, value) {
+                        self.look(inner, Way::Other)?;
+                    }
+                }
+                Some(key) if DATA.contains(&key) => {}
+                _ => self.look(value, Way::Other)?,
+            }
+        }
+        match annotation {
+            Some(annotation) => self.add(annotation, kind.as_deref(), way),
+            None => Ok(()),
+        }
+    }
+
+    fn add(&mut self, annotation: Span, kind: Option<&str>, way: Way) -> Result<(), &'static str> {
+        if way != Way::Properties || self.path.is_empty() {
+            return Err("x-mcp-header stands where properties alone do not lead");
+        }
+        let header = parse::string(self.text, annotation).ok_or("x-mcp-header is no string")?;
+        if header.is_empty() || !header.bytes().all(is_token_byte) {
+            return Err("x-mcp-header is no name of a header");
+        }
+        if header.len() > HEADER_PARAM_BYTES_MAX {
+            return Err("x-mcp-header exceeds 128 bytes");
+        }
+        let kind = match kind {
+            Some("string") => ParamKind::Text,
+            Some("integer") => ParamKind::Integer,
+            Some("boolean") => ParamKind::Boolean,
+            _ => {
+                return Err("x-mcp-header is on an argument that is no string, integer or boolean");
+            }
+        };
+        let same = |other: &HeaderParam| other.header.eq_ignore_ascii_case(&header);
+        if self.found.iter().any(same) {
+            return Err("two arguments have the same x-mcp-header");
+        }
+        if self.found.len() == HEADER_PARAMS_MAX {
+            return Err("more than 32 arguments have an x-mcp-header");
+        }
+        self.found.push(HeaderParam {
+            header: header.into_owned(),
+            path: self.path.clone(),
+            kind,
+        });
+        Ok(())
+    }
+}
+
+const _: () = assert!(HEADER_PARAM_BYTES_MAX == 128 && HEADER_PARAMS_MAX == 32);
+const _: () = assert!(HEADER_PARAMS_MAX < HEADER_FIELDS_MAX);
+
+/// Writes the fields that mirror `arguments`. What is absent or null, or has no form in a header, has none.
+pub fn write_params(
+    out: &mut Vec<u8>,
+    params: &[HeaderParam],
+    text: &[u8],
+    arguments: Option<Span>,
+) {
+    for param in params {
+        let value = param.find(text, arguments);
+        if let Some(value) = value.and_then(|found| param.shown(text, found.value)) {
+            let name = format!("{PARAM_PREFIX}{}", param.header);
+            write::field(out, &name, encode(&value).as_bytes());
+        }
+    }
+}
+
+/// Whether the fields of a `tools/call` say what its arguments say.
+///
+/// `fields` are all that begin with `Mcp-Param-`, without that, as
+/// [`RequestHead::mcp_params`](crate::http::RequestHead::mcp_params) has them. Those that the tool knows
+/// nothing of are none of its business.
+///
+/// # Errors
+/// The first mirrored argument, in the order of the schema, whose field does not agree with it.
+pub fn check_params<'a>(
+    fields: impl Iterator<Item = (&'a str, &'a [u8])>,
+    params: &[HeaderParam],
+    text: &[u8],
+    arguments: Option<Span>,
+) -> Result<(), Mismatch> {
+    if params.is_empty() {
+        return Ok(());
+    }
+    let fields: Vec<_> = fields.collect();
+    for param in params {
+        let mut values = fields
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case(&param.header))
+            .map(|(_, value)| *value);
+        let verdict = match (values.next(), values.next()) {
+            (_, Some(_)) => Err(Reason::Repeated),
+            (value, None) => param.agrees(value, text, arguments),
+        };
+        verdict.map_err(|reason| Mismatch {
+            header: format!("{PARAM_PREFIX}{}", param.header).into(),
+            reason,
+        })?;
+    }
+    Ok(())
+}
+
+/// An argument that was found.
+#[derive(Clone, Copy)]
+struct Found {
+    value: Span,
+    /// Whether another reader could find another: a member on the way stands there twice.
+    ambiguous: bool,
+}
+
+impl HeaderParam {
+    /// The value at the end of the path: the last, as most readers have it, if there are several.
+    fn find(&self, text: &[u8], arguments: Option<Span>) -> Option<Found> {
+        let mut found = Found {
+            value: arguments?,
+            ambiguous: false,
+        };
+        for name in &self.path {
+            let mut all = parse::members(text, found.value)
+                .filter(|(key, _)| key.is(name))
+                .map(|(_, value)| value);
+            found.value = all.next()?;
+            if let Some(last) = all.last() {
+                found = Found {
+                    value: last,
+                    ambiguous: true,
+                };
+            }
+        }
+        Some(found)
+    }
+
+    /// A value as its header shows it, before it is encoded; `None` if headers do not show such values.
+    fn shown<'a>(&self, text: &'a [u8], value: Span) -> Option<Cow<'a, str>> {
+        let raw = std::str::from_utf8(value.of(text)).ok()?;
+        match raw.as_bytes()[0] {
+            b'"' => parse::string(text, value),
+            b'n' | b'{' | b'[' => None,
+            b't' | b'f' => Some(raw.into()),
+            _ if self.kind == ParamKind::Integer => {
+                let plain = Decimal::parse(raw).and_then(|number| number.plain());
+                Some(plain.map_or(raw.into(), Cow::Owned))
+            }
+            _ => Some(raw.into()),
+        }
+    }
+
+    /// Whether the field's value, if there is one, says what the arguments say.
+    fn agrees(
+        &self,
+        field: Option<&[u8]>,
+        text: &[u8],
+        arguments: Option<Span>,
+    ) -> Result<(), Reason> {
+        let found = self.find(text, arguments);
+        let shown = found.and_then(|found| self.shown(text, found.value));
+        let (field, found, shown) = match (field, found, shown) {
+            (None, _, None) => return Ok(()),
+            (None, _, Some(_)) => return Err(Reason::Missing),
+            (Some(field), Some(found), Some(shown)) => (field, found, shown),
+            (Some(_), _, _) => return Err(Reason::Differs),
+        };
+        let field = std::str::from_utf8(field).map_err(|_| Reason::Undecodable)?;
+        let field = decode(field).ok_or(Reason::Undecodable)?;
+        let same_number = || {
+            let is_number = !matches!(text[found.value.start], b'"' | b't' | b'f');
+            let number = Decimal::parse(&field).filter(|_| is_number);
+            self.kind == ParamKind::Integer && number.is_some() && number == Decimal::parse(&shown)
+        };
+        match !found.ambiguous && (field == shown || same_number()) {
+            true => Ok(()),
+            false => Err(Reason::Differs),
+        }
+    }
+}
+
+/// A number, so that equal ones are equal however they are written, and no digit is lost.
+#[derive(Debug, PartialEq, Eq)]
+struct Decimal {
+    negative: bool,
+    /// Without zeros on either side; empty for zero.
+    digits: String,
+    /// How many zeros follow the digits; if below zero, how many of the digits follow the point.
+    exponent: i64,
+}
+
+impl Decimal {
+    /// The number that is written so in JSON; `None` if it is none, or of an exponent past all measure.
+    fn parse(text: &str) -> Option<Decimal> {
+        let whole = parse::check(text.as_bytes()).ok()?;
+        let begins = matches!(text.as_bytes()[0], b'-' | b'0'..=b'9');
+        if !begins || whole.end != text.len() {
+            return None;
+        }
+        let (negative, text) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let (above, below) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let all = [above, below].concat();
+        let digits = all.trim_end_matches('0');
+        let zeros = (all.len() - digits.len()) as i64 - below.len() as i64;
+        let digits = digits.trim_start_matches('0').to_owned();
+        let exponent = exponent.parse::<i64>().ok()?.checked_add(zeros)?;
+        Some(match digits.is_empty() {
+            true => Decimal {
+                negative: false,
+                digits,
+                exponent: 0,
+            },
+            false => Decimal {
+                negative,
+                digits,
+                exponent,
+            },
+        })
+    }
+
+    /// The integer in plain digits; `None` if it is none, or longer than an integer of 64 bits.
+    fn plain(&self) -> Option<String> {
+        let zeros = usize::try_from(self.exponent).ok()?;
+        if self.digits.is_empty() {
+            return Some("0".into());
+        }
+        if self.digits.len().checked_add(zeros)? > 20 {
+            return None;
+        }
+        let sign = if self.negative { "-" } else { "" };
+        Some(format!("{sign}{}{}", self.digits, "0".repeat(zeros)))
+    }
+}
+
+#[cfg(test)]
+mod tests;
