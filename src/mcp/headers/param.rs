@@ -8,6 +8,7 @@
 use super::{Mismatch, PARAM_PREFIX, Reason, decode, encode};
 use crate::config::limits::{HEADER_FIELDS_MAX, HEADER_PARAM_BYTES_MAX, HEADER_PARAMS_MAX};
 use crate::http::{is_token_byte, write};
+use crate::jsonrpc::decimal::Decimal;
 use crate::jsonrpc::parse::{self, Span};
 use memchr::memmem;
 use std::borrow::Cow;
@@ -291,63 +292,6 @@ impl HeaderParam {
             true => Ok(()),
             false => Err(Reason::Differs),
         }
-    }
-}
-
-/// A number, so that equal ones are equal however they are written, and no digit is lost.
-#[derive(Debug, PartialEq, Eq)]
-struct Decimal {
-    negative: bool,
-    /// Without zeros on either side; empty for zero.
-    digits: String,
-    /// How many zeros follow the digits; if below zero, how many of the digits follow the point.
-    exponent: i64,
-}
-
-impl Decimal {
-    /// The number that is written so in JSON; `None` if it is none, or of an exponent past all measure.
-    fn parse(text: &str) -> Option<Decimal> {
-        let whole = parse::check(text.as_bytes()).ok()?;
-        let begins = matches!(text.as_bytes()[0], b'-' | b'0'..=b'9');
-        if !begins || whole.end != text.len() {
-            return None;
-        }
-        let (negative, text) = match text.strip_prefix('-') {
-            Some(rest) => (true, rest),
-            None => (false, text),
-        };
-        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-        let (above, below) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        let all = [above, below].concat();
-        let digits = all.trim_end_matches('0');
-        let zeros = (all.len() - digits.len()) as i64 - below.len() as i64;
-        let digits = digits.trim_start_matches('0').to_owned();
-        let exponent = exponent.parse::<i64>().ok()?.checked_add(zeros)?;
-        Some(match digits.is_empty() {
-            true => Decimal {
-                negative: false,
-                digits,
-                exponent: 0,
-            },
-            false => Decimal {
-                negative,
-                digits,
-                exponent,
-            },
-        })
-    }
-
-    /// The integer in plain digits; `None` if it is none, or longer than an integer of 64 bits.
-    fn plain(&self) -> Option<String> {
-        let zeros = usize::try_from(self.exponent).ok()?;
-        if self.digits.is_empty() {
-            return Some("0".into());
-        }
-        if self.digits.len().checked_add(zeros)? > 20 {
-            return None;
-        }
-        let sign = if self.negative { "-" } else { "" };
-        Some(format!("{sign}{}{}", self.digits, "0".repeat(zeros)))
     }
 }
 
