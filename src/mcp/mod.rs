@@ -14,6 +14,7 @@ pub mod meta;
 pub mod method;
 pub mod params;
 pub mod revision;
+pub mod state;
 
 /// The two families of revisions. The words are the specification's own (basic/versioning).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
