@@ -64,10 +64,10 @@ def node():
     return Path(subprocess.check_output([executable, "-c", where], text=True).strip()) / "bin" / "node"
 
 
-def patiently(command, cwd=None, tries=3):
+def patiently(command, tries=3, **options):
     """Runs what needs a network, again if it has to."""
     for left in reversed(range(tries)):
-        done = subprocess.run(command, cwd=cwd)
+        done = subprocess.run(command, **options)
         if done.returncode == 0:
             return
         if left:
