@@ -4,6 +4,7 @@
 //! that it asks carries a tag that says who it is and which request it was, so that whatever comes back
 //! can be told from what was meant for another.
 
+use crate::older::Sse;
 use crate::reader::Reader;
 use crate::server::owner;
 use crate::world::{Action, Place, World};
@@ -18,6 +19,8 @@ pub(crate) struct Client {
     pub(crate) number: usize,
     /// On standard input and output.
     pub(crate) stdio: bool,
+    /// Only knows the HTTP+SSE transport.
+    pub(crate) sse: Option<Sse>,
     /// How often it has begun a new session.
     pub(crate) life: usize,
     pub(crate) session: Option<String>,
@@ -35,6 +38,8 @@ pub(crate) struct Client {
     pub(crate) acts: usize,
     /// Requests of servers that were answered, by their id.
     pub(crate) answered: BTreeSet<String>,
+    /// The requests of each batch that it sent, and of each post of an HTTP+SSE client.
+    pub(crate) batches: Vec<Vec<usize>>,
 }
 
 /// A request of a client.
@@ -88,6 +93,12 @@ pub(crate) struct Connection {
 pub(crate) enum Want {
     /// The answer to a request.
     Asked(usize),
+    /// The answers to a batch.
+    Batch(usize),
+    /// The stream of an HTTP+SSE client.
+    Front,
+    /// That the requests of this batch were taken, whose answers come on that stream.
+    Posted(usize),
     /// That a message was taken.
     Taken,
     /// The standing stream of its session of that number.
@@ -122,9 +133,11 @@ impl World {
             json!({"elicitation": {}}),
             json!({"roots": {}, "sampling": {}}),
         ];
+        let sse = !stdio && self.chance.one_in(4);
         let client = Client {
             number,
             stdio,
+            sse: sse.then(Sse::default),
             life: 0,
             session: None,
             opening: false,
@@ -139,6 +152,7 @@ impl World {
             standing_last: None,
             acts,
             answered: BTreeSet::new(),
+            batches: Vec::new(),
         };
         self.clients.push(client);
         if stdio {
@@ -185,13 +199,15 @@ impl World {
             return;
         }
         if self.clients[c].session.is_none() {
-            if !self.clients[c].stdio && self.chance.one_in(4) {
+            let can = !self.clients[c].stdio && self.clients[c].sse.is_none();
+            if can && self.chance.one_in(4) {
                 self.count("call without a session");
                 return self.call(c);
             }
             return self.initialize(c);
         }
         match self.chance.below(24) {
+            0..=2 if self.clients[c].revision == Revision::V2025_03_26 => self.call_in_batch(c),
             0..=11 => self.call(c),
             12 => self.ask(c, What::List, "tools/list", json!({})),
             13 => self.ask(c, What::Ping, "ping", json!({})),
@@ -219,9 +235,21 @@ impl World {
     }
 
     pub(crate) fn initialize(&mut self, c: usize) {
+        if self.clients[c]
+            .sse
+            .as_ref()
+            .is_some_and(|sse| sse.endpoint.is_none())
+        {
+            return self.open_front(c);
+        }
+        self.clients[c].opening = true;
+        self.introduce(c);
+    }
+
+    /// Says `initialize`.
+    pub(crate) fn introduce(&mut self, c: usize) {
         let client = &mut self.clients[c];
         client.life += 1;
-        client.opening = true;
         client.next_id = 0;
         client.standing = None;
         client.standing_last = None;
@@ -237,13 +265,18 @@ impl World {
     }
 
     pub(crate) fn call_server(&mut self, c: usize, server: usize) {
+        let params = self.call_params(c, server);
+        self.ask(c, What::Call(server), "tools/call", params);
+    }
+
+    pub(crate) fn call_params(&mut self, c: usize, server: usize) -> Value {
         let name = format!("{}__echo", self.specs[server].name);
         let tag = format!("{}:{}", self.owner_of(c), self.clients[c].asked.len());
         let mut params = json!({"name": name, "arguments": {"tag": tag}});
         if self.chance.one_in(2) {
             params["_meta"] = json!({"progressToken": self.clients[c].next_id});
         }
-        self.ask(c, What::Call(server), "tools/call", params);
+        params
     }
 
     fn subscribe(&mut self, c: usize) {
@@ -259,6 +292,18 @@ impl World {
     }
 
     fn ask(&mut self, c: usize, what: What, method: &str, params: Value) {
+        let (ask, message) = self.request(c, what, method, params);
+        self.post_message(c, &message, Want::Asked(ask));
+    }
+
+    /// Makes a request, and remembers it.
+    pub(crate) fn request(
+        &mut self,
+        c: usize,
+        what: What,
+        method: &str,
+        params: Value,
+    ) -> (usize, Value) {
         let tag = format!("{}:{}", self.owner_of(c), self.clients[c].asked.len());
         let client = &mut self.clients[c];
         let id = client.next_id;
@@ -278,7 +323,7 @@ impl World {
         });
         let ask = client.asked.len() - 1;
         let message = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-        self.post_message(c, &message, Want::Asked(ask));
+        (ask, message)
     }
 
     fn cancel(&mut self, c: usize) {
@@ -315,6 +360,9 @@ impl World {
             return;
         }
         self.count("client left");
+        if self.clients[c].sse.is_some() {
+            return self.drop_front(c);
+        }
         self.http(c, "DELETE", "/mcp", "", None, Want::End);
         let client = &mut self.clients[c];
         client.session = None;
@@ -324,7 +372,7 @@ impl World {
 
     pub(crate) fn stand(&mut self, c: usize) {
         let client = &self.clients[c];
-        if client.stdio || client.session.is_none() {
+        if client.stdio || client.sse.is_some() || client.session.is_none() {
             return;
         }
         let last = client.standing_last.clone();
@@ -394,6 +442,9 @@ impl World {
         let Some(connection) = self.clients[c].connections.remove(&number) else {
             return;
         };
+        if self.is_front(c, number) {
+            self.front_lost(c);
+        }
         let life = self.clients[c].life;
         if self.clients[c].standing == Some(number) {
             self.clients[c].standing = None;
@@ -418,6 +469,7 @@ impl World {
                         self.after(delay, Action::Client(c, Deed::Resume(ask, life)));
                     }
                 }
+                Want::Batch(batch) | Want::Posted(batch) => self.batch_lost(c, batch),
                 _ => {}
             }
         }
@@ -463,22 +515,24 @@ impl World {
     }
 
     pub(crate) fn post_message(&mut self, c: usize, message: &Value, want: Want) {
+        if self.clients[c].sse.is_some() {
+            return self.post_to_endpoint(c, message, want);
+        }
         if !self.clients[c].stdio {
             self.http(c, "POST", "/mcp", "", Some(message), want);
             return;
         }
+        let asked = self.asked_of(c, want);
         let Some(connection) = self.clients[c].connections.get_mut(&0) else {
             return;
         };
-        if let Want::Asked(_) = want {
-            connection.wants.push_back(want);
-        }
+        connection.wants.extend(asked.into_iter().map(Want::Asked));
         let place = connection.place;
         self.send(place, format!("{message}\n").as_bytes());
     }
 
     /// Sends an HTTP request, on a connection that is free, on a new one, or behind another request.
-    fn http(
+    pub(crate) fn http(
         &mut self,
         c: usize,
         method: &str,
@@ -491,7 +545,7 @@ impl World {
         let client = &self.clients[c];
         let usable = client.connections.iter().filter(|(_, connection)| {
             let busy = connection.wants.len();
-            let streams = |w: &Want| matches!(w, Want::Standing(_) | Want::Rest(_));
+            let streams = |w: &Want| matches!(w, Want::Standing(_) | Want::Rest(_) | Want::Front);
             !connection.last_response
                 && (busy == 0 || (pipelines && busy < 3 && !connection.wants.iter().any(streams)))
         });
@@ -507,7 +561,7 @@ impl World {
         };
         let client = &self.clients[c];
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:3050\r\n{fields}");
-        if let Some(session) = &client.session {
+        if let Some(session) = client.session.as_ref().filter(|_| client.sse.is_none()) {
             head += &format!("Mcp-Session-Id: {session}\r\n");
             if client.revision.has_version_header() {
                 head += &format!("Mcp-Protocol-Version: {}\r\n", client.revision.name());

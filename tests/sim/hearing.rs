@@ -39,11 +39,12 @@ impl World {
                 let want = want.unwrap_or_else(|| panic!("c{c} was sent an answer to nothing"));
                 connection.last_response |= closes;
                 let prompt = connection.prompt;
-                if let Want::Asked(ask) = want
-                    && status == 408
-                    && !prompt
-                {
-                    self.clients[c].asked[ask].lost = true;
+                if status == 408 && !prompt {
+                    match want {
+                        Want::Asked(ask) => self.clients[c].asked[ask].lost = true,
+                        Want::Batch(batch) | Want::Posted(batch) => self.batch_lost(c, batch),
+                        _ => {}
+                    }
                     self.count("slow sender refused");
                 }
                 self.check_status(c, want, status, streams, prompt);
@@ -54,10 +55,27 @@ impl World {
                     }
                 }
             }
+            Heard::Line(Value::Array(answers)) => {
+                self.count("batch answered by an array");
+                answers
+                    .iter()
+                    .for_each(|answer| self.line(c, number, answer));
+            }
             Heard::Line(message) => self.line(c, number, &message),
             Heard::Message(message, at) => {
                 let want = want.expect("a message has a head before it");
-                self.message(c, number, want, &message, at);
+                match want {
+                    Want::Front => {
+                        assert!(at.is_none(), "an event with an id that is of no use");
+                        self.line(c, number, &message);
+                    }
+                    Want::Batch(batch) => self.batch_heard(c, number, batch, &message, at),
+                    _ => self.message(c, number, want, &message, at),
+                }
+            }
+            Heard::Endpoint(path) => {
+                assert_eq!(want, Some(Want::Front), "c{c} was sent an endpoint");
+                self.endpoint_heard(c, path);
             }
             Heard::Id(at) => {
                 let want = want.expect("an event has a head before it");
@@ -78,6 +96,19 @@ impl World {
             Want::Asked(_) => {
                 matches!(status, 200 | 503) || (status == 404 && !self.is_current(c, want))
             }
+            Want::Batch(batch) => {
+                let ask = self.clients[c].batches[batch][0];
+                status == 200 || (status == 404 && !self.is_current(c, Want::Asked(ask)))
+            }
+            Want::Front => status == 200 && streams || self.draining,
+            Want::Posted(batch) => {
+                if status != 202 {
+                    self.count("post refused");
+                    self.batch_lost(c, batch);
+                }
+                matches!(status, 202 | 404 | 503)
+            }
+            Want::Taken if self.clients[c].sse.is_some() => matches!(status, 202 | 404 | 503),
             // What is said in a session that has ended is taken by nobody.
             Want::Taken => matches!(status, 202 | 404),
             Want::Standing(_) | Want::Rest(_) => {
@@ -167,7 +198,14 @@ impl World {
     }
 
     /// A JSON-RPC message arrived: this is where anything astray is found.
-    fn message(&mut self, c: usize, number: u32, want: Want, message: &Value, at: Option<String>) {
+    pub(crate) fn message(
+        &mut self,
+        c: usize,
+        number: u32,
+        want: Want,
+        message: &Value,
+        at: Option<String>,
+    ) {
         self.note(format_args!(
             "c{c} hears on {number} for {want:?}: {message}"
         ));
@@ -238,7 +276,8 @@ impl World {
                 // What a replaced stream still brings, the one that replaced it brings again.
                 let replaced = matches!(want, Want::Standing(_))
                     && self.clients[c].standing != Some(number)
-                    && !self.clients[c].stdio;
+                    && !self.clients[c].stdio
+                    && self.clients[c].sse.is_none();
                 if replaced {
                     return;
                 }
@@ -275,7 +314,8 @@ impl World {
             // A message that was not taken is answered with why.
             let refused = message.get("error").is_some() && message["id"].is_null();
             assert!(
-                refused && !self.is_current(c, want) || want == Want::Taken,
+                refused && !self.is_current(c, want)
+                    || matches!(want, Want::Taken | Want::Posted(_)),
                 "c{c} got {message} for {want:?}"
             );
             return;
@@ -344,13 +384,20 @@ impl World {
             Want::Standing(_) if self.clients[c].standing == Some(number) => {
                 self.clients[c].standing = None;
             }
+            Want::Front => self.front_lost(c),
+            Want::Batch(batch) => self.check_batch(c, batch),
             _ => {}
         }
     }
 
     fn opened(&mut self, c: usize) {
-        if self.clients[c].stdio {
-            self.clients[c].session = Some("stdio".into());
+        let welcome = self.clients[c]
+            .asked
+            .iter()
+            .rfind(|asked| asked.what == What::Initialize);
+        let welcome = welcome.is_some_and(|asked| asked.answer == Some(Answer::Result));
+        if welcome && (self.clients[c].stdio || self.clients[c].sse.is_some()) {
+            self.clients[c].session = Some("the only one".into());
         }
         if self.clients[c].session.is_none() {
             return;

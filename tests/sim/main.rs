@@ -10,6 +10,7 @@
 mod chance;
 mod client;
 mod hearing;
+mod older;
 mod reader;
 mod run;
 mod server;

@@ -36,6 +36,8 @@ pub(crate) enum Heard {
     Message(Value, Option<String>),
     /// An event that only has an id.
     Id(String),
+    /// Where the messages of an HTTP+SSE client go.
+    Endpoint(String),
     /// The response is complete.
     End,
     /// A line.
@@ -129,6 +131,12 @@ impl Reader {
                             {
                                 let id =
                                     event.id.map(|id| String::from_utf8_lossy(id).into_owned());
+                                let text = |data: &[u8]| String::from_utf8_lossy(data).into_owned();
+                                if event.kind == Some(b"endpoint") {
+                                    let data = event.data.expect("an endpoint");
+                                    heard.push(Heard::Endpoint(text(data)));
+                                    continue;
+                                }
                                 match (event.data.filter(|data| !data.is_empty()), id) {
                                     (Some(data), id) => heard.push(Heard::Message(json(data), id)),
                                     (None, Some(id)) => heard.push(Heard::Id(id)),

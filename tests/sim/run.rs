@@ -20,6 +20,9 @@ pub(crate) const EXPECTED: &[&str] = &[
     "ask answered",
     "ask refused",
     "asked was answered twice",
+    "batch answered by an array",
+    "batch answered by events",
+    "batch on HTTP+SSE",
     "bytes in crumbs",
     "bytes split",
     "call answered by a stream",
@@ -35,15 +38,18 @@ pub(crate) const EXPECTED: &[&str] = &[
     "client's connection broke",
     "connection refused",
     "drained",
+    "endpoint heard",
     "everyone left",
     "exchange's stream resumed",
     "HTTP 404 from a server",
+    "HTTP+SSE stream lost",
     "inbox full",
     "initialize never answered",
     "initialize refused",
     "log heard",
     "parcel late",
     "parcel stale",
+    "post refused",
     "progress heard",
     "refused: busy",
     "refused: failed or cancelled",
@@ -195,12 +201,14 @@ fn everyone_leaves(world: &mut World) {
         "{} sessions are left",
         world.sessions.len()
     );
+    assert!(world.sessions.endpoints().is_empty(), "endpoints are left");
     for (number, worker) in world.workers.iter().enumerate() {
         let census = worker.census();
         let left = [
             ("exchanges", census.exchanges),
             ("pendings", census.pendings),
             ("asks", census.asks),
+            ("batches", census.batches),
             ("clients", census.clients),
             ("waiters", census.waiters),
             ("guests", census.guests),
