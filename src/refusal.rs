@@ -6,6 +6,8 @@
 use crate::config::limits;
 use crate::jsonrpc::envelope::EnvelopeError;
 use crate::jsonrpc::write;
+use crate::mcp::Era;
+use crate::mcp::revision::Revision;
 use std::time::Duration;
 
 /// An error answer of ours.
@@ -31,8 +33,16 @@ pub enum Refusal {
     ResourceUnknown { uri: String },
     /// The session id is not, or no longer, known.
     SessionUnknown,
-    /// `Mcp-Protocol-Version` names a revision that is not spoken.
+    /// A modern request names a revision that is not spoken.
     RevisionUnknown(String),
+    /// A mirrored header is missing, cannot be read, or says something else than the body.
+    HeaderMismatch(String),
+    /// A modern request's `_meta` lacks what it must have, or has it malformed.
+    Meta(String),
+    /// A server asked for what the request does not declare; the object that it would have to.
+    CapabilityMissing(String),
+    /// The state that came with an answer is not, or no longer, good for this request.
+    StateUnknown(String),
     /// `Accept` excludes what would be answered.
     NotAcceptable,
     /// The body's media type is not JSON.
@@ -68,22 +78,30 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The JSON-RPC error code. -32700 to -32600 are JSON-RPC's own; -32002 is the specification's for
-    /// resources; the others lie in the range without assumed meaning (-32000 to -32019).
-    pub const fn code(&self) -> i32 {
+    /// The JSON-RPC error code. -32700 to -32600 are JSON-RPC's own; -32002 is the legacy era's for
+    /// resources, -32020 to -32022 are the modern one's; the others lie in the range without assumed meaning
+    /// (-32000 to -32019).
+    pub const fn code(&self, era: Era) -> i32 {
         match self {
             Refusal::Parse(_) => -32700,
             Refusal::Invalid(_)
             | Refusal::Batch
-            | Refusal::RevisionUnknown(_)
             | Refusal::NotAcceptable
             | Refusal::MediaType
             | Refusal::Forbidden(_) => -32600,
             Refusal::MethodUnknown(_) | Refusal::ClientCannot(_) => -32601,
-            Refusal::Params(_) | Refusal::ToolUnknown { .. } | Refusal::PromptUnknown { .. } => {
-                -32602
-            }
-            Refusal::ResourceUnknown { .. } => -32002,
+            Refusal::Params(_)
+            | Refusal::ToolUnknown { .. }
+            | Refusal::PromptUnknown { .. }
+            | Refusal::Meta(_)
+            | Refusal::StateUnknown(_) => -32602,
+            Refusal::ResourceUnknown { .. } => match era {
+                Era::Legacy => -32002,
+                Era::Modern => -32602,
+            },
+            Refusal::HeaderMismatch(_) => -32020,
+            Refusal::CapabilityMissing(_) => -32021,
+            Refusal::RevisionUnknown(_) => -32022,
             Refusal::Internal | Refusal::ClientUnreached(_) => -32603,
             Refusal::Failed { .. } | Refusal::Cancelled => -32000,
             Refusal::TimedOut { .. } => -32001,
@@ -95,12 +113,16 @@ impl Refusal {
     }
 
     /// The HTTP status of the answer that carries it.
-    pub const fn status(&self) -> u16 {
+    pub const fn status(&self, era: Era) -> u16 {
         match self {
             Refusal::Parse(_)
             | Refusal::Invalid(_)
             | Refusal::Batch
+            | Refusal::HeaderMismatch(_)
+            | Refusal::Meta(_)
+            | Refusal::CapabilityMissing(_)
             | Refusal::RevisionUnknown(_) => 400,
+            Refusal::MethodUnknown(_) if matches!(era, Era::Modern) => 404,
             Refusal::Unauthorized => 401,
             Refusal::Forbidden(_) => 403,
             Refusal::SessionUnknown => 404,
@@ -139,9 +161,19 @@ impl Refusal {
                 "Session not found: send initialize to begin a new one".into()
             }
             Refusal::RevisionUnknown(name) => format!(
-                "Unsupported protocol version {name:?}; supported: 2024-11-05 to {}",
-                crate::mcp::revision::Revision::LATEST.name()
+                "Unsupported protocol version {name:?}; supported: {}, and 2024-11-05 to {} after initialize",
+                Revision::MODERN.name(),
+                Revision::LATEST.name()
             ),
+            Refusal::HeaderMismatch(fact) => format!("Header mismatch: {fact}"),
+            Refusal::Meta(fact) => format!("Invalid params: {fact}"),
+            Refusal::CapabilityMissing(_) => {
+                "The server needs to ask the client something that the request does not declare"
+                    .into()
+            }
+            Refusal::StateUnknown(fact) => {
+                format!("Invalid params: {fact}; send the request without it to begin again")
+            }
             Refusal::NotAcceptable => {
                 "Not acceptable: Accept must allow application/json and text/event-stream".into()
             }
@@ -169,12 +201,24 @@ impl Refusal {
     }
 
     /// The error object.
-    pub fn to_json(&self) -> Vec<u8> {
+    pub fn to_json(&self, era: Era) -> Vec<u8> {
         let mut data = Vec::new();
         match self {
             Refusal::ResourceUnknown { uri } => {
                 data.extend_from_slice(br#"{"uri":"#);
                 write::string(&mut data, uri);
+                data.push(b'}');
+            }
+            Refusal::RevisionUnknown(requested) => {
+                data.extend_from_slice(br#"{"supported":[""#);
+                data.extend_from_slice(Revision::MODERN.name().as_bytes());
+                data.extend_from_slice(br#""],"requested":"#);
+                write::string(&mut data, requested);
+                data.push(b'}');
+            }
+            Refusal::CapabilityMissing(required) => {
+                data.extend_from_slice(br#"{"requiredCapabilities":"#);
+                data.extend_from_slice(required.as_bytes());
                 data.push(b'}');
             }
             Refusal::Unavailable { server, .. }
@@ -187,7 +231,7 @@ impl Refusal {
             _ => {}
         }
         let mut out = Vec::with_capacity(96);
-        write::error_object(&mut out, self.code(), &self.message(), &data);
+        write::error_object(&mut out, self.code(era), &self.message(), &data);
         out
     }
 }
@@ -224,7 +268,8 @@ mod tests {
             server: "a\"b".into(),
             cause: "exit status: 1\nboom".into(),
         };
-        let value: serde_json::Value = serde_json::from_slice(&refusal.to_json()).unwrap();
+        let value: serde_json::Value =
+            serde_json::from_slice(&refusal.to_json(Era::Legacy)).unwrap();
         assert_eq!(value["code"], -32000);
         assert_eq!(value["data"]["server"], "a\"b");
         assert!(

@@ -6,9 +6,10 @@
 use super::demo::{Arguments, TOOLS, Tool};
 use super::{Exit, Stop};
 use crate::config::limits::{CHILDREN_MAX, LINE_BYTES_MAX, SERVER_TIMEOUT};
-use crate::config::{Command, Filter, Server, Share, Transport};
+use crate::config::{Command, EraChoice, Filter, Server, Share, Transport};
 use crate::jsonrpc::envelope::{Envelope, EnvelopeError, Kind};
 use crate::jsonrpc::{parse, write};
+use crate::mcp::Era;
 use crate::mcp::handshake::Hello;
 use crate::mcp::method::Method;
 use crate::refusal::{self, Refusal};
@@ -61,6 +62,7 @@ pub fn entry() -> Server {
         timeout: SERVER_TIMEOUT,
         connections: CHILDREN_MAX,
         share: Share::Shared,
+        era: EraChoice::Auto,
         required: false,
     }
 }
@@ -99,7 +101,7 @@ fn answer(line: &[u8]) -> Option<Vec<u8>> {
                 EnvelopeError::Invalid { id: Some(id), .. } => id.as_slice(),
                 _ => b"null",
             };
-            write::error(&mut out, id, &Refusal::from(&error).to_json());
+            write::error(&mut out, id, &Refusal::from(&error).to_json(Era::Legacy));
             return Some(out);
         }
     };
@@ -109,7 +111,7 @@ fn answer(line: &[u8]) -> Option<Vec<u8>> {
     let id = id.of(line);
     match result(method, &envelope) {
         Ok(result) => write::result(&mut out, id, result.to_string().as_bytes()),
-        Err(refusal) => write::error(&mut out, id, &refusal.to_json()),
+        Err(refusal) => write::error(&mut out, id, &refusal.to_json(Era::Legacy)),
     }
     Some(out)
 }

@@ -56,6 +56,7 @@ impl Server {
         sum.number(u64::try_from(self.timeout.as_micros()).unwrap_or(u64::MAX));
         sum.number(self.connections as u64);
         sum.number(self.share as u64);
+        sum.number(self.era as u64);
         sum.number(u64::from(self.required));
         Fingerprint(sum.0.finalize().into())
     }

@@ -136,6 +136,8 @@ pub const SERVERS_MAX: usize = 1000;
 pub const SERVER_TIMEOUT: Duration = Duration::from_secs(60);
 /// A TCP connection to a server.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A server's answer to the question which era it speaks. Silence is a legacy server's.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A server's answer to `initialize`.
 pub const INITIALIZE_TIMEOUT: Duration = Duration::from_secs(30);
 /// An idle connection to an HTTP server. Most servers close theirs after 5 s: ours goes first.
@@ -148,6 +150,25 @@ pub const CHILDREN_MAX: usize = 1024;
 /// (sampling, elicitation, roots). Further such sessions share one, and what a server asks in it is refused
 /// unless it is clear for whom it is.
 pub const ASKED_CHILDREN_MAX: usize = 64;
+/// Children of one server that calls of modern clients may have to themselves because they may be asked something.
+/// Further ones wait.
+pub const LANES_MAX: usize = 64;
+/// Of those, how many each worker starts without waiting for another to become free.
+pub const LANES_EAGER: usize = 2;
+/// How long a call waits for another to be over before it gets a child of its own.
+pub const LANE_PATIENCE: Duration = Duration::from_millis(250);
+/// Calls of modern clients that wait for their clients to come back with what the server asked, on each worker.
+pub const PARKED_MAX: usize = 1024;
+/// How long each waits.
+pub const PARKED_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long questions that a server asks at almost the same time are gathered before the client is given them.
+pub const GATHER_INTERVAL: Duration = Duration::from_millis(20);
+/// How often in a row a server may answer one call with questions instead.
+pub const ROUNDS_MAX: u32 = 16;
+/// Questions in one such answer.
+pub const ROUND_QUESTIONS_MAX: usize = 64;
+/// Streams of changes (`subscriptions/listen`) that modern clients hold open on each worker.
+pub const LISTENS_MAX: usize = 16 * 1024;
 /// First wait before a server that failed is tried again; it doubles, with full jitter.
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Longest such wait.

@@ -37,6 +37,7 @@ const HARMLESS: &[&str] = &[
     "transport",
     "type",
     "share",
+    "era",
     "connections",
     "required",
     "timeout",

@@ -165,6 +165,8 @@ pub struct Server {
     pub connections: usize,
     /// Whether clients share a child or an upstream session.
     pub share: Share,
+    /// Which revisions it is spoken to in.
+    pub era: EraChoice,
     /// Whether readiness fails while it is down.
     pub required: bool,
 }
@@ -226,6 +228,18 @@ impl Http {
 pub enum Scheme {
     Http,
     Https,
+}
+
+/// Which family of protocol revisions a server is spoken to in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EraChoice {
+    /// The one that it turns out to speak.
+    #[default]
+    Auto,
+    /// Up to 2025-11-25, without asking: for a server that cannot bear the question.
+    Legacy,
+    /// From 2026-07-28 on, without asking.
+    Modern,
 }
 
 /// Whether clients share one upstream conversation.

@@ -254,6 +254,11 @@ fn mistakes_are_found_in_toml() {
         &["did you mean \"per_session\"?"],
     );
     check(
+        "[servers.a]\nurl = 'http://a'\nera = 'moden'",
+        "3:7",
+        &["did you mean \"modern\"?"],
+    );
+    check(
         "[servers.a]\nurl = 'http://a'\ntools = {alow = ['x']}",
         "3:10",
         &["did you mean \"allow\"?"],
@@ -439,8 +444,8 @@ f:2:1: unknown key \"comand\"
    | ^^^^^^
    = expected one of command, args, env, cwd, url, headers, auth, transport,
      enabled, disabled, tags, tools, prompts, resources, include_tools,
-     exclude_tools, rename, timeout, timeout_ms, connections, share, required,
-     name, id
+     exclude_tools, rename, timeout, timeout_ms, connections, share, era,
+     required, name, id
    = did you mean \"command\"?";
     assert_eq!(told(&reading), expected);
 }

@@ -8,7 +8,7 @@ use super::problem::Place;
 use super::resolve::{File, Resolved, resolve};
 use super::surroundings::Given;
 use super::syntax::Syntax;
-use super::{Access, Level, Names, Scheme, Share, Transport};
+use super::{Access, EraChoice, Level, Names, Scheme, Share, Transport};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ fn order_of_servers_is_that_of_the_file() {
 fn every_key_of_a_server_is_read() {
     let text = "[servers.a]\ncommand = 'x'\ncwd = '${HOME}/w'\nenabled = false\ntags = ['t']\n\
         tools = {allow = ['a*'], deny = ['ab']}\nprompts = {deny = ['p']}\nresources = {allow = ['file://*']}\n\
-        rename = {a = 'b'}\ntimeout = '500ms'\nconnections = 2\nshare = 'per_session'\nrequired = true\n\
+        rename = {a = 'b'}\ntimeout = '500ms'\nconnections = 2\nshare = 'per_session'\nera = 'modern'\nrequired = true\n\
         env = {P = 'x${PG_PASSWORD}'}\n\
         [servers.b]\nurl = 'https://B.example:8443'\nauth = {type = 'bearer', token_env = 'PG_PASSWORD'}";
     let reading = read(text, Toml);
@@ -88,7 +88,13 @@ fn every_key_of_a_server_is_read() {
     };
     assert_eq!(command.cwd.as_deref(), Some("/home/me/w".as_ref()));
     assert_eq!(command.env["P"].expose(), "xhunter2");
-    assert!(!a.enabled && a.required && a.share == Share::PerSession && a.connections == 2);
+    assert!(
+        !a.enabled
+            && a.required
+            && a.share == Share::PerSession
+            && a.connections == 2
+            && a.era == EraChoice::Modern
+    );
     assert!(a.tools.passes("aa") && !a.tools.passes("ab") && !a.tools.passes("b"));
     assert!(!a.prompts.passes("p") && a.resources.passes("file:///x") && a.rename["a"] == "b");
     assert_eq!(
@@ -363,7 +369,7 @@ fn reference_states_the_defaults() {
     assert_eq!(files.timeout, bare.timeout);
     assert_eq!(files.connections, bare.connections);
     assert_eq!(
-        (files.share, files.required, files.enabled),
-        (bare.share, bare.required, bare.enabled)
+        (files.share, files.era, files.required, files.enabled),
+        (bare.share, bare.era, bare.required, bare.enabled)
     );
 }

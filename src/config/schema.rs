@@ -191,6 +191,7 @@ pub static SERVER: Section = Section {
         field("timeout_ms"),
         field("connections"),
         field("share"),
+        field("era"),
         field("required"),
         field("name"),
         field("id"),

@@ -10,7 +10,7 @@ use super::node::{Entry, Node, Span, Value};
 use super::problem::{Fault, nearest};
 use super::schema;
 use super::words::{self, Expected, Unit};
-use super::{Filter, Glob, Server, Share, Transport};
+use super::{EraChoice, Filter, Glob, Server, Share, Transport};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -114,6 +114,10 @@ impl Reader<'_> {
             let (text, _) = self.text(entry)?;
             self.kept(entry, words::share(&text))
         });
+        let era = fields.find("era").map_or(Some(EraChoice::Auto), |entry| {
+            let (text, _) = self.text(entry)?;
+            self.kept(entry, words::era(&text))
+        });
         let required = fields
             .find("required")
             .map_or(Some(false), |entry| self.boolean(entry));
@@ -139,6 +143,7 @@ impl Reader<'_> {
             timeout: timeout?,
             connections: connections?,
             share: share?,
+            era: era?,
             required: required?,
         })
     }

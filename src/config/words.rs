@@ -4,7 +4,7 @@
 //! have taken, never what it got: that may be a secret, and only the caller knows.
 
 use super::problem::nearest;
-use super::{Access, Level, LogFormat, Names, Share};
+use super::{Access, EraChoice, Level, LogFormat, Names, Share};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -94,6 +94,18 @@ pub fn share(text: &str) -> Result<Share, Expected> {
         &[
             ("shared", Share::Shared),
             ("per_session", Share::PerSession),
+        ],
+    )
+}
+
+/// `auto`, `legacy` or `modern`.
+pub fn era(text: &str) -> Result<EraChoice, Expected> {
+    word(
+        text,
+        &[
+            ("auto", EraChoice::Auto),
+            ("legacy", EraChoice::Legacy),
+            ("modern", EraChoice::Modern),
         ],
     )
 }

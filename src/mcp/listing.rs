@@ -1,5 +1,6 @@
 //! One server's lists of tools, prompts, resources and templates, each entry as the bytes it came in.
 
+use super::caching::Caching;
 use super::handshake::Introduced;
 use super::method::Method;
 use crate::config::limits::LIST_ENTRIES_MAX;
@@ -84,6 +85,8 @@ pub struct Listing {
     pub introduced: Introduced,
     /// Its lists, in the order of [`Kind::ALL`].
     pub entries: [Vec<Entry>; 4],
+    /// How long each may be kept, and for whom, where its server says so.
+    pub caching: [Option<Caching>; 4],
 }
 
 impl Listing {
@@ -92,6 +95,7 @@ impl Listing {
         Listing {
             introduced,
             entries: Default::default(),
+            caching: Default::default(),
         }
     }
 

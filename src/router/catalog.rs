@@ -7,12 +7,19 @@ use super::names;
 use super::template::Template;
 use crate::config::limits::PAGE_ENTRIES_MAX;
 use crate::config::{Names, Server};
-use crate::jsonrpc::write;
+use crate::jsonrpc::{parse, write};
+use crate::mcp::Era;
+use crate::mcp::bridge::listing::{self, modern_members, tool_for_legacy, tool_for_modern};
+use crate::mcp::bridge::result::Output;
+use crate::mcp::caching::Caching;
 use crate::mcp::capabilities::ServerCapabilities;
+use crate::mcp::headers::{HeaderParam, header_params};
 use crate::mcp::listing::{Entry, Kind, Listing};
+use crate::mcp::meta::OURSELVES;
+use memchr::memmem;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Where a name leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +30,10 @@ pub struct Route {
     pub original: Arc<str>,
     /// The name that clients know.
     pub shown: Arc<str>,
+    /// The arguments that an HTTP request of the modern era repeats in its head, if there are any.
+    pub mirrored: Option<Arc<[HeaderParam]>>,
+    /// How a tool's structured content is shown to legacy clients.
+    pub output: Output,
 }
 
 /// A name that two servers offer (`--names bare`); clients get the winner's.
@@ -41,7 +52,12 @@ pub struct Collision {
 /// The merged lists.
 #[derive(Debug)]
 pub struct Catalog {
-    pages: [Vec<Arc<[u8]>>; 4],
+    names: Names,
+    servers: Vec<Arc<Server>>,
+    listings: Vec<Option<Arc<Listing>>>,
+    pages: Pages,
+    /// The same for modern clients, laid out when the first of them asks.
+    modern_pages: OnceLock<Pages>,
     digests: [u64; 4],
     routes: [BTreeMap<Arc<str>, Route>; 2],
     resources: BTreeMap<Box<str>, usize>,
@@ -59,6 +75,9 @@ pub struct Catalog {
     resourceful: Vec<usize>,
 }
 
+/// Every page of every list.
+type Pages = [Vec<Arc<[u8]>>; 4];
+
 impl Catalog {
     /// Merges the listings of `servers`; those without one are left out for now.
     pub fn merge(
@@ -66,9 +85,23 @@ impl Catalog {
         servers: &[Arc<Server>],
         listings: &[Option<Arc<Listing>>],
     ) -> Catalog {
+        Catalog::merge_for(Era::Legacy, names, servers, listings)
+    }
+
+    /// Merges them with the pages that clients of that era see.
+    fn merge_for(
+        era: Era,
+        names: Names,
+        servers: &[Arc<Server>],
+        listings: &[Option<Arc<Listing>>],
+    ) -> Catalog {
         assert_eq!(servers.len(), listings.len());
         let mut catalog = Catalog {
+            names,
+            servers: servers.to_vec(),
+            listings: listings.to_vec(),
             pages: Default::default(),
+            modern_pages: OnceLock::new(),
             digests: [0; 4],
             routes: Default::default(),
             resources: BTreeMap::new(),
@@ -115,7 +148,7 @@ impl Catalog {
             }
         }
         for kind in Kind::ALL {
-            catalog.lay_out(kind, &texts[kind as usize]);
+            catalog.lay_out(era, kind, &texts[kind as usize]);
         }
         catalog
     }
@@ -160,6 +193,11 @@ impl Catalog {
                     server: place,
                     original: entry.key.as_str().into(),
                     shown: shown.clone(),
+                    mirrored: mirrored(kind, &entry.text),
+                    output: match kind {
+                        Kind::Tools => listing::output(&entry.text),
+                        _ => Output::default(),
+                    },
                 };
                 routes.insert(shown.clone(), route);
                 let mut text = Vec::with_capacity(entry.text.len() + prefix.len() + 2);
@@ -210,7 +248,7 @@ impl Catalog {
 
     /// Writes a list's pages. A cursor names the list's state and where its page begins, so that it needs
     /// no memory here and one from another state is known as such.
-    fn lay_out(&mut self, kind: Kind, texts: &[Vec<u8>]) {
+    fn lay_out(&mut self, era: Era, kind: Kind, texts: &[Vec<u8>]) {
         let mut hash = Sha256::new();
         texts.iter().for_each(|text| hash.update(text));
         let hash = hash.finalize();
@@ -231,7 +269,11 @@ impl Catalog {
             page.extend_from_slice(b"\":[");
             for (place, text) in chunk.iter().enumerate() {
                 page.extend_from_slice(if place == 0 { b"" } else { b"," });
-                page.extend_from_slice(text);
+                match (kind, era) {
+                    (Kind::Tools, Era::Legacy) => page.extend_from_slice(&tool_for_legacy(text)),
+                    (Kind::Tools, Era::Modern) => page.extend_from_slice(&tool_for_modern(text)),
+                    _ => page.extend_from_slice(text),
+                }
             }
             page.push(b']');
             if number + 1 < chunks.len() {
@@ -239,15 +281,33 @@ impl Catalog {
                     format!(",\"nextCursor\":\"{}-{digest:016x}\"", number + 1).as_bytes(),
                 );
             }
+            if era == Era::Modern {
+                page.extend_from_slice(self.manners(kind).as_bytes());
+            }
             page.push(b'}');
             self.pages[kind as usize].push(page.into());
         }
     }
 
-    /// A page of a list: the first, or the one that `cursor` names. `None`: this is no cursor of ours, or
-    /// the list has changed since.
-    pub fn page(&self, kind: Kind, cursor: Option<&str>) -> Option<&Arc<[u8]>> {
-        let pages = &self.pages[kind as usize];
+    /// What a modern list says of itself beside its entries, as members that follow others: how long it may be
+    /// kept is what the most hesitant of its servers says.
+    fn manners(&self, kind: Kind) -> String {
+        let known = self.listings.iter().flatten();
+        let caching = known.map(|listing| listing.caching[kind as usize].unwrap_or(Caching::NONE));
+        let joined = caching.reduce(Caching::joined).unwrap_or(Caching::NONE);
+        format!(",{}", modern_members(joined, OURSELVES))
+    }
+
+    /// A page of a list as clients of that era see it: the first, or the one that `cursor` names. `None`: this is
+    /// no cursor of ours, or the list has changed since.
+    pub fn page(&self, era: Era, kind: Kind, cursor: Option<&str>) -> Option<&Arc<[u8]>> {
+        let pages = match era {
+            Era::Legacy => &self.pages,
+            Era::Modern => self.modern_pages.get_or_init(|| {
+                Catalog::merge_for(era, self.names, &self.servers, &self.listings).pages
+            }),
+        };
+        let pages = &pages[kind as usize];
         let Some(cursor) = cursor else {
             return pages.first();
         };
@@ -309,6 +369,16 @@ impl Catalog {
     }
 }
 
+/// The arguments of a tool that its schema wants repeated in the head of HTTP requests.
+fn mirrored(kind: Kind, entry: &[u8]) -> Option<Arc<[HeaderParam]>> {
+    // Hardly any tool has one.
+    memmem::find(entry, b"x-mcp-header").filter(|_| kind == Kind::Tools)?;
+    let whole = parse::check(entry).ok()?;
+    let schema = parse::member(entry, whole, "inputSchema")?;
+    let params = header_params(entry, schema).ok()?;
+    (!params.is_empty()).then(|| params.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -359,7 +429,7 @@ mod tests {
             ],
         );
         assert_eq!(
-            text(catalog.page(Kind::Tools, None).unwrap()),
+            text(catalog.page(Era::Legacy, Kind::Tools, None).unwrap()),
             r#"{"tools":[{"x":1.0,"name":"b__y"},{"x":1.0,"name":"b__x"},{"x":1.0,"name":"a__x"}]}"#
         );
         let route = catalog.tool("a__x").unwrap();
@@ -406,7 +476,7 @@ mod tests {
             &[listing(&["x", "secret_1"], &[], &[])],
         );
         assert_eq!(
-            text(catalog.page(Kind::Tools, None).unwrap()),
+            text(catalog.page(Era::Legacy, Kind::Tools, None).unwrap()),
             r#"{"tools":[{"x":1.0,"name":"a__shiny"}]}"#
         );
         assert_eq!(&*catalog.tool("a__shiny").unwrap().original, "x");
@@ -442,9 +512,12 @@ mod tests {
         let catalog = Catalog::merge(Names::Bare, &servers, &[listing(&names, &[], &[])]);
         let (mut cursor, mut seen) = (None, 0);
         loop {
-            let page: serde_json::Value =
-                serde_json::from_slice(catalog.page(Kind::Tools, cursor.as_deref()).unwrap())
-                    .unwrap();
+            let page: serde_json::Value = serde_json::from_slice(
+                catalog
+                    .page(Era::Legacy, Kind::Tools, cursor.as_deref())
+                    .unwrap(),
+            )
+            .unwrap();
             seen += page["tools"].as_array().unwrap().len();
             cursor = page["nextCursor"].as_str().map(String::from);
             if cursor.is_none() {
@@ -455,16 +528,25 @@ mod tests {
         let other = Catalog::merge(Names::Bare, &servers, &[listing(&names[1..], &[], &[])]);
         let foreign = format!("1-{:016x}", other.digest(Kind::Tools));
         for wrong in ["", "1", "0-", &foreign, "1-zz", "-1"] {
-            assert!(catalog.page(Kind::Tools, Some(wrong)).is_none(), "{wrong}");
+            assert!(
+                catalog
+                    .page(Era::Legacy, Kind::Tools, Some(wrong))
+                    .is_none(),
+                "{wrong}"
+            );
         }
-        assert!(other.page(Kind::Tools, Some(&foreign)).is_some());
+        assert!(
+            other
+                .page(Era::Legacy, Kind::Tools, Some(&foreign))
+                .is_some()
+        );
     }
 
     #[test]
     fn empty_list_is_a_list() {
         let catalog = Catalog::merge(Names::Bare, &[], &[]);
         assert_eq!(
-            text(catalog.page(Kind::Prompts, None).unwrap()),
+            text(catalog.page(Era::Legacy, Kind::Prompts, None).unwrap()),
             r#"{"prompts":[]}"#
         );
     }

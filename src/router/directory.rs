@@ -9,6 +9,7 @@ use super::status::{ServerState, ServerStatus};
 use super::table::Table;
 use crate::config::limits::CATALOGS_MAX;
 use crate::config::{Config, Names, Server};
+use crate::mcp::Era;
 use crate::mcp::listing::{Kind, Listing};
 use crate::time::{Time, Wall};
 use std::collections::BTreeMap;
@@ -69,6 +70,7 @@ impl Directory {
             names: config.names,
             servers: enabled.clone(),
             reasons: vec![None; enabled.len()],
+            eras: vec![Era::Legacy; enabled.len()],
             base: Arc::new(base),
             catalogs: BTreeMap::new(),
         };
@@ -166,6 +168,7 @@ impl Directory {
                 names: self.names,
                 servers: self.servers.clone(),
                 reasons,
+                eras: table.eras.clone(),
                 base: table.base.clone(),
                 catalogs: table.catalogs.clone(),
             });
@@ -174,6 +177,11 @@ impl Directory {
         // Conditions cost nothing to publish and must not make the first list wait.
         self.built_at = Some(now);
         let known = &self.listings["{}"];
+        let era = |listing: &Option<Arc<Listing>>| match listing {
+            Some(listing) => listing.introduced.revision.era(),
+            None => Era::Legacy,
+        };
+        let eras: Vec<Era> = known.iter().map(era).collect();
         let base = Arc::new(Catalog::merge(self.names, &self.servers, known));
         let mut catalogs = BTreeMap::new();
         for (capabilities, row) in self
@@ -191,7 +199,8 @@ impl Directory {
             catalog.unlisted = self.listings[capabilities]
                 .iter()
                 .enumerate()
-                .filter_map(|(place, own)| own.is_none().then_some(place))
+                .filter(|(place, own)| own.is_none() && eras[*place] == Era::Legacy)
+                .map(|(place, _)| place)
                 .collect();
             catalogs.insert(capabilities.clone(), Arc::new(catalog));
         }
@@ -206,6 +215,7 @@ impl Directory {
             names: self.names,
             servers: self.servers.clone(),
             reasons,
+            eras,
             base,
             catalogs,
         });

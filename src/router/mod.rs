@@ -13,8 +13,8 @@ pub mod template;
 #[cfg(test)]
 pub(crate) mod testing {
     use crate::config::{
-        Access, Command, Config, Filter, Level, Log, LogFormat, Metrics, Names, Server, Share,
-        Transport,
+        Access, Command, Config, EraChoice, Filter, Level, Log, LogFormat, Metrics, Names, Server,
+        Share, Transport,
     };
     use std::sync::Arc;
     use std::time::Duration;
@@ -39,6 +39,7 @@ pub(crate) mod testing {
             timeout: Duration::from_secs(60),
             connections: 64,
             share: Share::Shared,
+            era: EraChoice::Auto,
             required: false,
         })
     }

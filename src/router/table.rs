@@ -3,6 +3,7 @@
 use super::catalog::Catalog;
 use super::names;
 use crate::config::{Names, Server};
+use crate::mcp::Era;
 use crate::mcp::capabilities::ClientCapabilities;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ pub struct Table {
     pub servers: Vec<Arc<Server>>,
     /// Why each cannot be asked, as far as the controller knows.
     pub reasons: Vec<Option<Arc<str>>>,
+    /// Which era each speaks, as it was found last; legacy until it is known.
+    pub eras: Vec<Era>,
     /// What clients see that declared nothing, and all others while nothing better is known.
     pub base: Arc<Catalog>,
     /// What clients see that declared something, by [`ClientCapabilities::text`].

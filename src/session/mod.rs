@@ -9,6 +9,7 @@ pub mod replay;
 pub mod store;
 
 use crate::id::{Home, Place, SessionKey};
+use crate::mcp::bridge::listen::Filter;
 use crate::mcp::capabilities::ClientCapabilities;
 use crate::mcp::listing::Kind;
 use crate::mcp::revision::Revision;
@@ -38,6 +39,8 @@ pub struct Session {
     pub capabilities: ClientCapabilities,
     /// When it was opened.
     pub opened_at: Time,
+    /// What is listened for, if it is no client's session but one of its streams.
+    pub listener: Option<Listener>,
     level: AtomicU8,
     ended: AtomicBool,
     reached_servers: AtomicBool,
@@ -46,6 +49,15 @@ pub struct Session {
     /// What the client was shown of each list last, as a digest; 0: nothing yet.
     shown: [AtomicU64; 4],
     streams: Mutex<Streams>,
+}
+
+/// A modern client's stream of changes.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// The id of the request that began it, as it is written: everything on the stream names it.
+    pub id: Box<[u8]>,
+    /// What it is told.
+    pub filter: Filter,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +114,7 @@ impl Session {
             revision,
             capabilities,
             opened_at: now,
+            listener: None,
             level: AtomicU8::new(LEVEL_UNSET),
             ended: AtomicBool::new(false),
             reached_servers: AtomicBool::new(false),
@@ -146,6 +159,11 @@ impl Session {
     /// Counts an exchange that has ended.
     pub fn end_exchange(&self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether an exchange of it is in flight.
+    pub fn has_exchanges(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) > 0
     }
 
     /// Notes that servers may know of it, so that they must hear of its end.

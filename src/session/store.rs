@@ -4,8 +4,8 @@
 //! state does not look here at all. Ids are unguessable: a digest of a secret and a counter, cut to 128
 //! bits, so that whoever holds one was given it.
 
-use super::Session;
 use super::endpoints::Endpoints;
+use super::{Listener, Session};
 use crate::config::limits::{SESSION_IDLE_TIMEOUT, SESSIONS_MAX};
 use crate::id::Place;
 use crate::mcp::capabilities::ClientCapabilities;
@@ -105,6 +105,53 @@ impl Store {
         self.shard(id).lock().insert(id, session.clone());
         self.open.fetch_add(1, Ordering::Relaxed);
         Some((session, evicted))
+    }
+
+    /// A session that no client knows of: it cannot be found, is not counted and does not end by itself.
+    pub fn guest(
+        &self,
+        now: Time,
+        principal: Option<Arc<str>>,
+        capabilities: ClientCapabilities,
+    ) -> Arc<Session> {
+        let key = self.counter.fetch_add(1, Ordering::Relaxed);
+        let (id, revision) = (self.draw(key), Revision::MODERN);
+        Arc::new(Session::new(
+            now,
+            key,
+            id,
+            principal,
+            revision,
+            capabilities,
+        ))
+    }
+
+    /// Such a session for a stream on which a modern client listens.
+    pub fn listener(
+        &self,
+        now: Time,
+        principal: Option<Arc<str>>,
+        capabilities: ClientCapabilities,
+        listener: Listener,
+    ) -> Arc<Session> {
+        let key = self.counter.fetch_add(1, Ordering::Relaxed);
+        let (id, revision) = (self.draw(key), Revision::MODERN);
+        let mut session = Session::new(now, key, id, principal, revision, capabilities);
+        session.listener = Some(listener);
+        Arc::new(session)
+    }
+
+    /// Ends such a session.
+    pub fn dismiss(&self, guest: &Session) {
+        guest.end();
+    }
+
+    /// A secret of its own for `purpose`, which nobody who knows another can find.
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(self.secret);
+        hash.update(purpose);
+        hash.finalize().into()
     }
 
     /// The session of that id, if it is open.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{
-    Command, Filter, Http, Key, Log, Metrics, Names, Scheme, Server, Share, Transport,
+    Command, EraChoice, Filter, Http, Key, Log, Metrics, Names, Scheme, Server, Share, Transport,
 };
 use crate::event::{ExchangeEnded, Outcome, RequestAnswered, SessionEnd};
 use crate::mcp::method::Method;
@@ -37,6 +37,7 @@ fn a_server(name: &str, transport: Transport) -> Server {
         timeout: Duration::from_secs(60),
         connections: 1,
         share: Share::Shared,
+        era: EraChoice::Auto,
         required: false,
     }
 }

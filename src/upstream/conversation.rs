@@ -8,6 +8,7 @@ use super::stderr::Stderr;
 use crate::config::limits::LIST_PAGES_MAX;
 use crate::config::{Server, Share, Transport};
 use crate::id::SessionKey;
+use crate::mcp::Era;
 use crate::mcp::capabilities::ClientCapabilities;
 use crate::mcp::handshake::Introduced;
 use crate::mcp::listing::{Kind, Listing};
@@ -114,6 +115,8 @@ pub struct Conversation {
     strangers_until: Time,
     /// Whether callers without a session use it, who never leave.
     has_strangers: bool,
+    /// The least serious level that any of those wants to hear of.
+    strangers_level: Option<u8>,
     subscriptions: BTreeMap<String, Vec<SessionKey>>,
     lists: Lists,
     level: Option<u8>,
@@ -143,6 +146,7 @@ impl Conversation {
             users: BTreeMap::new(),
             strangers_until: Time::ZERO,
             has_strangers: false,
+            strangers_level: None,
             subscriptions: BTreeMap::new(),
             lists: Lists::default(),
             level: None,
@@ -353,17 +357,30 @@ impl Conversation {
         }
     }
 
+    /// Notes that somebody without a session wants to hear of a level.
+    pub fn want_level(&mut self, level: u8) {
+        let before = self.strangers_level.unwrap_or(u8::MAX);
+        self.strangers_level = Some(level.min(before));
+    }
+
+    /// Whether its server is one with `initialize`.
+    pub fn speaks_legacy(&self) -> bool {
+        let introduced = self.introduced.as_ref();
+        introduced.is_some_and(|introduced| introduced.revision.era() == Era::Legacy)
+    }
+
     /// The level to set at the server, if it differs from the one set last: the least serious that any
     /// user wants.
     pub fn level_to_set(&mut self) -> Option<u8> {
         if !self
             .introduced
             .as_ref()
-            .is_some_and(|i| i.capabilities.logging)
+            .is_some_and(|i| i.capabilities.logging && i.revision.era() == Era::Legacy)
         {
             return None;
         }
-        let wanted = self.users.values().copied().flatten().min();
+        let wanted = self.users.values().copied().chain([self.strangers_level]);
+        let wanted = wanted.flatten().min();
         if wanted == self.level {
             return None;
         }
@@ -417,7 +434,7 @@ impl Conversation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Command, Filter};
+    use crate::config::{Command, EraChoice, Filter};
     use crate::jsonrpc::parse;
     use crate::mcp::capabilities::ServerCapabilities;
     use crate::mcp::revision::Revision;
@@ -441,6 +458,7 @@ mod tests {
             timeout: Duration::from_secs(60),
             connections: 64,
             share,
+            era: EraChoice::Auto,
             required: false,
         })
     }

@@ -9,6 +9,7 @@ use super::peers::Peer;
 use super::{Worker, connection_id, exchange_ticket, slots, wire_id};
 use crate::id::{ConnectionId, ExchangeId, Home};
 use crate::jsonrpc::write;
+use crate::mcp::Era;
 use crate::mcp::method::Method;
 use crate::refusal::Refusal;
 use std::time::Duration;
@@ -42,7 +43,16 @@ impl Worker {
                 let pending = *pending;
                 self.abandon(pending, reason);
             }
-            Awaits::Turn { .. } | Awaits::Lists(..) | Awaits::Servers(_) | Awaits::Nothing => {}
+            Awaits::Parked { call, .. } => {
+                let call = *call;
+                self.post(call.worker, Parcel::Left(call.exchange, home));
+            }
+            Awaits::Turn { .. }
+            | Awaits::Lane { .. }
+            | Awaits::Lists(..)
+            | Awaits::Servers(_)
+            | Awaits::Visitor(_)
+            | Awaits::Nothing => {}
         }
         self.refuse(id, refusal);
     }
@@ -106,6 +116,15 @@ impl Worker {
                 self.close(link, Close::Now);
             }
             None => self.wake_at(until),
+        }
+        // Over HTTP, hanging up is how a modern request is cancelled.
+        let modern = self.era_in(&key) == Some(Era::Modern);
+        let is_child = self
+            .partners
+            .get(&key)
+            .is_some_and(|partner| partner.child.is_some());
+        if modern && !is_child {
+            return;
         }
         let mut params = b"{\"requestId\":".to_vec();
         write::integer(&mut params, wire);

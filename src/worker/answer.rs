@@ -1,6 +1,7 @@
 //! Answering an exchange: in one piece, or on a stream once something has to be said before.
 
 use super::exchange::{Exchange, Sink};
+use super::guests::Left;
 use super::parcel::{Parcel, Relay, Relayed, Said};
 use super::{Worker, exchange_ticket, wire_id};
 use crate::config::limits::CLIENT_REQUEST_TIMEOUT;
@@ -10,6 +11,7 @@ use crate::http::write::Field;
 use crate::id::{ConnectionId, ExchangeId, Home, Place};
 use crate::jsonrpc::parse::{self, Span};
 use crate::jsonrpc::write;
+use crate::mcp::Era;
 use crate::mcp::method::Method;
 use crate::refusal::Refusal;
 use crate::session::Session;
@@ -61,45 +63,129 @@ pub(super) fn one_line(message: &[u8]) -> Cow<'_, [u8]> {
     )
 }
 
+/// Where an answer leaves, and how.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    pub(super) sink: Sink,
+    /// The session whose client may come back for the stream.
+    session: Option<Arc<Session>>,
+    stream_only: bool,
+    /// The client's id, where its answer is one of several.
+    id: Box<[u8]>,
+}
+
+impl Exchange {
+    /// Takes where its answer leaves, and puts `next` in the place.
+    pub(super) fn outlet(&mut self, next: Sink) -> Outlet {
+        Outlet {
+            session: self.resumable().cloned(),
+            id: match self.sink {
+                Sink::Batch { .. } => self.id.clone(),
+                _ => Box::default(),
+            },
+            sink: std::mem::replace(&mut self.sink, next),
+            stream_only: self.stream_only,
+        }
+    }
+}
+
+/// Where in a server's answer stands what, and how it is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Response {
+    pub(super) id: Span,
+    pub(super) body: Result<Span, Span>,
+    pub(super) era: Era,
+}
+
 impl Worker {
     // ── the answer ───────────────────────────────────────────────────────────────────────────────
 
-    /// Answers an exchange with what its server answered; only the id is another.
-    pub(super) fn answer(&mut self, id: ExchangeId, text: &[u8], place: Span, error: bool) {
-        let Some(exchange) = self.exchanges.remove(exchange_ticket(id)) else {
+    /// Takes in what a server answered.
+    pub(super) fn answer(&mut self, id: ExchangeId, text: &[u8], response: Response) {
+        let Some(exchange) = self.exchanges.get_mut(exchange_ticket(id)) else {
             return self.event(Event::ParcelStale);
         };
-        let outcome = match error {
-            true => Outcome::ServerError,
-            false if exchange.method == Method::ToolsCall && says_error(text) => Outcome::ToolError,
-            false => Outcome::Success,
+        match exchange.sink {
+            Sink::Visitor(visitor) => return self.answer_visitor(id, visitor, text, response),
+            Sink::Parked => return exchange.keep(text, response),
+            _ => {}
+        }
+        if exchange.era() == Era::Legacy && response.era == Era::Legacy {
+            self.pass_on(id, text, response);
+        } else {
+            self.answer_across(id, text, response);
+        }
+    }
+
+    /// Answers an exchange with what its server answered; only the id is another.
+    pub(super) fn pass_on(&mut self, id: ExchangeId, text: &[u8], response: Response) {
+        let Some(mut exchange) = self.exchanges.remove(exchange_ticket(id)) else {
+            return;
         };
+        let (outcome, status) = match response.body {
+            Err(error) => (Outcome::ServerError, exchange.status_of(error.of(text))),
+            Ok(_) if exchange.method == Method::ToolsCall && says_error(text) => {
+                (Outcome::ToolError, 200)
+            }
+            Ok(_) => (Outcome::Success, 200),
+        };
+        let outlet = exchange.outlet(Sink::Gone);
         let pieces = [
-            Piece::Bytes(&text[..place.start]),
+            Piece::Bytes(&text[..response.id.start]),
             Piece::Bytes(&exchange.id),
-            Piece::Bytes(&text[place.end..]),
+            Piece::Bytes(&text[response.id.end..]),
         ];
-        let status = self.give(id, &exchange, 200, None, &pieces);
+        let status = self.give(id, &outlet, status, None, &pieces);
+        self.close_exchange(exchange, outcome, status);
+    }
+
+    /// Answers an exchange with what its server's answer becomes for it.
+    pub(super) fn finish(&mut self, id: ExchangeId, body: Result<&[u8], &[u8]>) {
+        let Some(mut exchange) = self.exchanges.remove(exchange_ticket(id)) else {
+            return;
+        };
+        let mut text = Vec::new();
+        let (outcome, status) = match body {
+            Ok(result) => {
+                write::result(&mut text, &exchange.id, result);
+                let failed = exchange.method == Method::ToolsCall && says_error(&text);
+                (
+                    if failed {
+                        Outcome::ToolError
+                    } else {
+                        Outcome::Success
+                    },
+                    200,
+                )
+            }
+            Err(error) => {
+                write::error(&mut text, &exchange.id, error);
+                (Outcome::ServerError, exchange.status_of(error))
+            }
+        };
+        let outlet = exchange.outlet(Sink::Gone);
+        let status = self.give(id, &outlet, status, None, &[Piece::Bytes(&text)]);
         self.close_exchange(exchange, outcome, status);
     }
 
     /// Answers an exchange in our own name.
     pub(super) fn refuse(&mut self, id: ExchangeId, refusal: Refusal) {
-        let Some(exchange) = self.exchanges.remove(exchange_ticket(id)) else {
+        let Some(mut exchange) = self.exchanges.remove(exchange_ticket(id)) else {
             return self.event(Event::ParcelStale);
         };
         if refusal == Refusal::Cancelled && self.end_silently(id, &exchange) {
             return self.close_exchange(exchange, Outcome::Cancelled, 200);
         }
         let mut text = Vec::new();
-        write::error(&mut text, &exchange.id, &refusal.to_json());
-        let status = self.give(
-            id,
-            &exchange,
-            refusal.status(),
-            refusal.retry_after(),
-            &[Piece::Bytes(&text)],
-        );
+        if let Sink::Visitor(visitor) = exchange.sink {
+            self.fail_home(visitor, refusal);
+            return self.close_exchange(exchange, Outcome::Refused, 0);
+        }
+        let era = exchange.era();
+        write::error(&mut text, &exchange.id, &refusal.to_json(era));
+        let (status, retry) = (refusal.status(era), refusal.retry_after());
+        let outlet = exchange.outlet(Sink::Gone);
+        let status = self.give(id, &outlet, status, retry, &[Piece::Bytes(&text)]);
         let outcome = match refusal {
             Refusal::Cancelled => Outcome::Cancelled,
             _ => Outcome::Refused,
@@ -113,7 +199,7 @@ impl Worker {
         if let (
             Some(session),
             Sink::Stream { at, .. } | Sink::Elsewhere { at, .. } | Sink::Lost { at },
-        ) = (&exchange.session, &exchange.sink)
+        ) = (exchange.resumable(), &exchange.sink)
         {
             session.end_stream(at.stream);
         }
@@ -136,16 +222,17 @@ impl Worker {
             Sink::Answer { .. } => return false,
             Sink::Batch { batch, .. } => return self.forgo(batch),
             Sink::Line { connection } => self.settle(connection),
-            Sink::Lost { .. } | Sink::Gone => {}
+            Sink::Visitor(visitor) => self.fail_home(visitor, Refusal::Cancelled),
+            Sink::Lost { .. } | Sink::Gone | Sink::Parked => {}
         }
         true
     }
 
     /// Sends an exchange's last message to wherever it goes; the HTTP status that it went with.
-    fn give(
+    pub(super) fn give(
         &mut self,
         id: ExchangeId,
-        exchange: &Exchange,
+        outlet: &Outlet,
         status: u16,
         retry: Option<u32>,
         pieces: &[Piece<'_>],
@@ -157,8 +244,8 @@ impl Worker {
                 .copied()
                 .collect::<Vec<u8>>()
         };
-        match exchange.sink {
-            Sink::Answer { connection, .. } if exchange.stream_only && status == 200 => {
+        match outlet.sink {
+            Sink::Answer { connection, .. } if outlet.stream_only && status == 200 => {
                 self.begin_event_stream(connection, &[]);
                 self.stream_bytes(connection, &event_bytes(None, &whole()));
                 self.end_event_stream(connection);
@@ -181,20 +268,20 @@ impl Worker {
                 self.say_line(connection, &whole());
                 0
             }
-            Sink::Batch { batch, .. } => self.gather(batch, &exchange.id, &whole()),
+            Sink::Batch { batch, .. } => self.gather(batch, &outlet.id, &whole()),
             Sink::Stream { at, .. } | Sink::Elsewhere { at, .. } | Sink::Lost { at } => {
                 let at = EventId {
                     number: at.number + 1,
                     ..at
                 };
                 let message: Arc<[u8]> = whole().into();
-                let named = exchange.session.is_some().then_some(at);
-                if let Some(session) = &exchange.session {
+                let named = outlet.session.is_some().then_some(at);
+                if let Some(session) = &outlet.session {
                     session.keep(at, message.clone());
                     session.end_stream(at.stream);
                 }
                 let bytes = event_bytes(named, &message);
-                match exchange.sink {
+                match outlet.sink {
                     Sink::Stream { connection, .. } => {
                         self.stream_bytes(connection, &bytes);
                         self.end_event_stream(connection);
@@ -210,11 +297,16 @@ impl Worker {
                 }
                 200
             }
-            Sink::Gone => status,
+            Sink::Gone | Sink::Parked | Sink::Visitor(_) => status,
         }
     }
 
-    fn close_exchange(&mut self, exchange: Exchange, outcome: Outcome, status: u16) {
+    pub(super) fn close_exchange(&mut self, mut exchange: Exchange, outcome: Outcome, status: u16) {
+        let left = match outcome {
+            Outcome::Refused | Outcome::Cancelled => Left::Unclear,
+            _ => Left::Clean,
+        };
+        self.leave_behind(&mut exchange, left);
         if let Some(session) = &exchange.session {
             session.end_exchange();
         }
@@ -248,6 +340,12 @@ impl Worker {
             }
             return self.event(Event::ParcelStale);
         };
+        if let Sink::Visitor(visitor) = exchange.sink
+            && !matches!(said, Said::Request(..))
+        {
+            let said = Parcel::Said(visitor.exchange, Box::new(said));
+            return self.post(visitor.worker, said);
+        }
         match said {
             Said::Progress(text, place) => {
                 // Whoever makes progress is not stuck.
@@ -260,15 +358,27 @@ impl Worker {
                 self.stream_message(id, &message);
             }
             Said::Log(text, level) => {
-                let wanted = exchange
-                    .session
-                    .as_ref()
-                    .and_then(|session| session.level())
-                    .unwrap_or(0);
-                if level >= wanted {
+                // A modern client that names no level wants none; a legacy one that chose none wants all.
+                let wanted = match &exchange.declared {
+                    Some(declared) => declared.level,
+                    None => Some(
+                        exchange
+                            .session
+                            .as_ref()
+                            .and_then(|s| s.level())
+                            .unwrap_or(0),
+                    ),
+                };
+                if wanted.is_some_and(|wanted| level >= wanted) {
                     self.stream_message(id, &text);
                 }
             }
+            // A legacy client's server deals with that itself; a modern client is told what it could declare.
+            Said::Lacking(need) if exchange.era() == Era::Modern => {
+                let refusal = Refusal::CapabilityMissing(need.into());
+                self.give_up(id, refusal, "the client cannot be asked");
+            }
+            Said::Lacking(_) => {}
             Said::Notification(text) => {
                 self.stream_message(id, &text);
             }
@@ -278,6 +388,9 @@ impl Worker {
                     let until = now + CLIENT_REQUEST_TIMEOUT + server.timeout;
                     exchange.deadline = until.min(exchange.last_deadline);
                 }
+                if exchange.era() == Era::Modern {
+                    return self.put_aside(id, &text, ask);
+                }
                 if !self.stream_message(id, &text) {
                     self.ask_undelivered(ask, "its client takes no event stream");
                 }
@@ -286,7 +399,7 @@ impl Worker {
     }
 
     /// Puts a message on an exchange's stream, which it begins if need be; whether it could.
-    fn stream_message(&mut self, id: ExchangeId, message: &[u8]) -> bool {
+    pub(super) fn stream_message(&mut self, id: ExchangeId, message: &[u8]) -> bool {
         if !self.ensure_stream(id) {
             return false;
         }
@@ -300,7 +413,7 @@ impl Worker {
         if let Sink::Batch { batch, .. } = exchange.sink {
             return self.say_in_batch(batch, message);
         }
-        let session = exchange.session.clone();
+        let session = exchange.resumable().cloned();
         let home = Home {
             worker: self.id,
             exchange: id,
@@ -336,11 +449,11 @@ impl Worker {
                 connection,
                 may_stream: true,
             } => connection,
-            Sink::Answer { .. } | Sink::Gone => return false,
             Sink::Batch { batch, .. } => return self.opens_stream(batch),
+            Sink::Answer { .. } | Sink::Gone | Sink::Parked | Sink::Visitor(_) => return false,
             _ => return true,
         };
-        let session = exchange.session.clone();
+        let session = exchange.resumable().cloned();
         let at = match &session {
             Some(session) => session.begin_stream(home),
             None => EventId {
@@ -435,7 +548,7 @@ impl Worker {
         }
     }
 
-    fn ask_undelivered(&mut self, ask: u64, why: &'static str) {
+    pub(super) fn ask_undelivered(&mut self, ask: u64, why: &'static str) {
         if let Some((worker, _)) = wire_id::unpack(ask) {
             self.post(worker, Parcel::AskFailed(ask, why));
         }

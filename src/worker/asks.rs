@@ -8,28 +8,49 @@ use super::parcel::{ClientAnswer, Parcel, Said};
 use super::wire_id;
 use crate::config::limits::{CLIENT_REQUEST_TIMEOUT, CLIENT_REQUESTS_MAX};
 use crate::event::Event;
-use crate::id::SessionKey;
+use crate::id::{ExchangeId, SessionKey};
 use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::write;
+use crate::mcp::Era;
+use crate::mcp::bridge::need::Need;
 use crate::mcp::method::{Direction, Kind, Method};
 use crate::mcp::params::Params;
 use crate::refusal::Refusal;
+use crate::session::Session;
 use crate::time::Time;
 use crate::upstream::conversation::Key;
 
-/// A server's request that a client has not answered.
+/// A request to a client that it has not answered.
 #[derive(Debug)]
 pub(super) struct Ask {
-    key: Key,
-    /// Which opening of the conversation asked: the next one may use the same ids for something else.
-    epoch: Option<u32>,
+    asker: Asker,
     session: SessionKey,
-    /// The server's id, as it is written.
-    id: Box<[u8]>,
-    /// The server's progress token, as it is written.
-    token: Option<Box<[u8]>>,
     method: Method,
     pub(super) until: Time,
+}
+
+/// Who wants to know.
+#[derive(Clone, Debug)]
+enum Asker {
+    /// A server, in a request of its own.
+    Server {
+        key: Key,
+        /// Which opening of the conversation asked: the next one may use the same ids for something else.
+        epoch: Option<u32>,
+        /// The server's id, as it is written.
+        id: Box<[u8]>,
+        /// The server's progress token, as it is written.
+        token: Option<Box<[u8]>>,
+    },
+    /// A modern server, as one of the questions with which it answered that exchange.
+    Inquiry(ExchangeId, usize),
+}
+
+impl Ask {
+    /// Whether it is a request of a conversation's server.
+    fn is_of(&self, conversation: &Key) -> bool {
+        matches!(&self.asker, Asker::Server { key, .. } if key == conversation)
+    }
 }
 
 impl Worker {
@@ -51,6 +72,20 @@ impl Worker {
                 Refusal::ClientCannot("clients know no such method"),
             );
         }
+        let need = Need::of(method, envelope.text, envelope.params);
+        if !need.is_some_and(|need| need.is_met_by(key.capabilities.as_bytes())) {
+            // Whoever's exchange it is may declare it the next time.
+            let home = match addressee {
+                Addressee::Exchange(home) => Some(home),
+                _ => self.only_exchange(key),
+            };
+            if let Some(home) = home {
+                let lacking = Said::Lacking(need.map_or("{}", Need::to_json));
+                self.post(home.worker, Parcel::Said(home.exchange, Box::new(lacking)));
+            }
+            let why = "the client has not declared this capability";
+            return self.refuse_server(key, id, method, Refusal::ClientCannot(why));
+        }
         let asked = match addressee {
             Addressee::Exchange(home) => self.session_in_flight(key, home),
             Addressee::Session(session) => Some(session),
@@ -61,14 +96,6 @@ impl Worker {
                        (share = \"per_session\")";
             return self.refuse_server(key, id, method, Refusal::ClientUnreached(why));
         };
-        if !session.capabilities.allows(method) {
-            return self.refuse_server(
-                key,
-                id,
-                method,
-                Refusal::ClientCannot("the client has not declared this capability"),
-            );
-        }
         let own = self
             .asks
             .iter()
@@ -91,11 +118,13 @@ impl Worker {
         let wire = wire_id::pack(
             self.id,
             self.asks.insert(Ask {
-                key: key.clone(),
-                epoch: self.epoch(key),
+                asker: Asker::Server {
+                    key: key.clone(),
+                    epoch: self.epoch(key),
+                    id: id.into(),
+                    token: token.map(|span| span.of(text).into()),
+                },
                 session: session.key,
-                id: id.into(),
-                token: token.map(|span| span.of(text).into()),
                 method,
                 until,
             }),
@@ -124,6 +153,25 @@ impl Worker {
         }
     }
 
+    /// Notes one of the questions with which a modern server answered; gives the id to ask it under.
+    pub(super) fn ask_in_round(
+        &mut self,
+        session: &Session,
+        id: ExchangeId,
+        number: usize,
+        method: Method,
+    ) -> u64 {
+        let until = self.now + CLIENT_REQUEST_TIMEOUT;
+        self.wake_at(until);
+        let ask = Ask {
+            asker: Asker::Inquiry(id, number),
+            session: session.key,
+            method,
+            until,
+        };
+        wire_id::pack(self.id, self.asks.insert(ask))
+    }
+
     fn session_in_flight(&self, key: &Key, home: crate::id::Home) -> Option<SessionKey> {
         let found = self.pendings.iter().find(|(_, pending)| {
             pending.key == *key
@@ -134,7 +182,7 @@ impl Worker {
 
     fn refuse_server(&mut self, key: &Key, id: &[u8], method: Method, refusal: Refusal) {
         let mut message = Vec::new();
-        write::error(&mut message, id, &refusal.to_json());
+        write::error(&mut message, id, &refusal.to_json(Era::Legacy));
         self.tell_server(key, message);
         let (Refusal::ClientCannot(why) | Refusal::ClientUnreached(why)) = refusal else {
             return;
@@ -157,12 +205,19 @@ impl Worker {
         let Some(ask) = self.take_ask(session, wire) else {
             return self.event(Event::ParcelStale);
         };
-        if self.epoch(&ask.key) != ask.epoch {
-            return self.event(Event::ParcelStale);
+        match ask.asker {
+            Asker::Inquiry(exchange, number) => {
+                self.inquiry_answered(exchange, number, Some(answer));
+            }
+            Asker::Server { key, epoch, .. } if self.epoch(&key) != epoch => {
+                self.event(Event::ParcelStale);
+            }
+            Asker::Server { key, id, .. } => {
+                let mut message = Vec::with_capacity(answer.text.len());
+                write::spliced(&mut message, &answer.text, &[(answer.id, &id)]);
+                self.tell_server(&key, message);
+            }
         }
-        let mut message = Vec::with_capacity(answer.text.len());
-        write::spliced(&mut message, &answer.text, &[(answer.id, &ask.id)]);
-        self.tell_server(&ask.key, message);
     }
 
     /// What was asked under this id of ours, if it was asked of that session.
@@ -178,10 +233,15 @@ impl Worker {
         else {
             return;
         };
-        if let Some(ask) = self.asks.remove(ticket)
-            && self.epoch(&ask.key) == ask.epoch
-        {
-            self.refuse_server(&ask.key, &ask.id, ask.method, Refusal::ClientUnreached(why));
+        let Some(ask) = self.asks.remove(ticket) else {
+            return;
+        };
+        match ask.asker {
+            Asker::Inquiry(exchange, number) => self.inquiry_answered(exchange, number, None),
+            Asker::Server { key, epoch, id, .. } if self.epoch(&key) == epoch => {
+                self.refuse_server(&key, &id, ask.method, Refusal::ClientUnreached(why));
+            }
+            Asker::Server { .. } => {}
         }
     }
 
@@ -199,7 +259,13 @@ impl Worker {
             return;
         };
         ask.until = self.now + CLIENT_REQUEST_TIMEOUT;
-        let (Some(token), key, epoch) = (ask.token.clone(), ask.key.clone(), ask.epoch) else {
+        let Asker::Server {
+            key,
+            epoch,
+            token: Some(token),
+            ..
+        } = ask.asker.clone()
+        else {
             return;
         };
         if self.epoch(&key) != epoch {
@@ -225,10 +291,9 @@ impl Worker {
             return;
         };
         let id = place.of(text);
-        let found = self
-            .asks
-            .iter()
-            .find(|(_, ask)| ask.key == *key && *ask.id == *id);
+        let found = self.asks.iter().find(|(_, ask)| {
+            ask.is_of(key) && matches!(&ask.asker, Asker::Server { id: own, .. } if **own == *id)
+        });
         let Some((ticket, ask)) = found else { return };
         let session = ask.session;
         self.asks.remove(ticket);
@@ -278,7 +343,7 @@ impl Worker {
     /// A conversation has ended: nobody wants the answers.
     pub(super) fn drop_asks(&mut self, key: &Key) {
         for ticket in self.asks.tickets() {
-            if self.asks.get(ticket).is_some_and(|ask| ask.key == *key) {
+            if self.asks.get(ticket).is_some_and(|ask| ask.is_of(key)) {
                 self.asks.remove(ticket);
             }
         }

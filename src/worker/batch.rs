@@ -22,6 +22,7 @@ use crate::http::Piece;
 use crate::id::ConnectionId;
 use crate::jsonrpc::envelope::{Envelope, EnvelopeError, Kind};
 use crate::jsonrpc::{parse, write};
+use crate::mcp::Era;
 use crate::mcp::method::Method;
 use crate::mcp::revision::Revision;
 use crate::refusal::Refusal;
@@ -173,9 +174,7 @@ impl Worker {
                     };
                     self.wake_at(exchange.deadline.min(self.now + STREAM_KEEP_ALIVE));
                     let refers = exchange_id(self.exchanges.insert(*exchange));
-                    if let Some(sending) = sending {
-                        self.send(refers, sending);
-                    }
+                    self.send_off(refers, sending);
                 }
                 Intent::Note(note, _) => self.take_in(note),
                 other => unreachable!("a message of a batch came to {other:?}"),
@@ -206,7 +205,7 @@ impl Worker {
                 Outcome::Success
             }
             LocalAnswer::Refused(refusal) => {
-                write::error(&mut text, &local.id, &refusal.to_json());
+                write::error(&mut text, &local.id, &refusal.to_json(local.era));
                 Outcome::Refused
             }
         };
@@ -239,7 +238,7 @@ impl Worker {
             if !fits {
                 let fact = "the answers of this batch are too long together; ask one at a time";
                 answer.clear();
-                write::error(&mut answer, id, &Refusal::Busy(fact).to_json());
+                write::error(&mut answer, id, &Refusal::Busy(fact).to_json(Era::Legacy));
             }
             own.bytes += answer.len();
             own.answers.push(answer);
@@ -363,6 +362,7 @@ impl Caller {
             },
             stream_only: self.stream_only,
             session: self.session.clone(),
+            declared: None,
             principal: self.principal.clone(),
             peer: self.peer,
         }

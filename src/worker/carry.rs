@@ -11,8 +11,9 @@ use crate::config::limits::CATALOGS_MAX;
 use crate::event::{Event, ExchangeEnded, Outcome, RequestAnswered, SessionEnd};
 use crate::http::Piece;
 use crate::http::write::Field;
-use crate::id::{ConnectionId, Place};
+use crate::id::{ConnectionId, ExchangeId, Place};
 use crate::jsonrpc::write;
+use crate::mcp::Era;
 use crate::mcp::handshake;
 use crate::mcp::listing::Kind;
 use crate::mcp::method::Method;
@@ -49,6 +50,7 @@ impl Worker {
                 self.take_in(note);
             }
             Intent::Stream(session, last, note) => self.open_stream_for(id, session, last, note),
+            Intent::Listen(listen) => self.begin_listening(id, *listen),
             Intent::End(session, note) => {
                 self.end_session(&session, SessionEnd::Closed);
                 self.respond(id, 200, &[], &[]);
@@ -127,7 +129,7 @@ impl Worker {
                 (outcome, refused) = (Outcome::Success, None);
             }
             LocalAnswer::Refused(refusal) => {
-                error = refusal.to_json();
+                error = refusal.to_json(local.era);
                 (before, body, after) = (b",\"error\":", Piece::Bytes(&error), b"}");
                 (outcome, refused) = (Outcome::Refused, Some(refusal));
             }
@@ -154,7 +156,7 @@ impl Worker {
                 .collect();
             self.say_line(id, &message);
         } else {
-            status = refused.map_or(200, Refusal::status);
+            status = refused.map_or(200, |refusal| refusal.status(local.era));
             let (retry, session_id);
             let mut fields: Vec<Field<'_>> = Vec::with_capacity(3);
             if let Some(seconds) = refused.and_then(Refusal::retry_after) {
@@ -208,6 +210,7 @@ impl Worker {
             tool: None,
             principal: principal.clone(),
             answer: LocalAnswer::Refused(Refusal::Busy("too many sessions are open")),
+            era: Era::Legacy,
             stream_only,
         };
         if self.front_session(id).is_some() {
@@ -270,8 +273,10 @@ impl Worker {
             None => (0..self.table.servers.len()).collect(),
         };
         for place in unlisted {
-            // Only servers that are known to answer: the others will be asked when they do.
-            if self.table.base.unlisted.contains(&place) {
+            // Only servers that are known to answer: the others will be asked when they do. Those of the modern
+            // era list the same for all.
+            let modern = self.table.eras[place] == Era::Modern;
+            if modern || self.table.base.unlisted.contains(&place) {
                 continue;
             }
             let server = &self.table.servers[place];
@@ -446,8 +451,15 @@ impl Worker {
         if let Some(client) = self.client(id).filter(|client| client.sse.is_none()) {
             client.exchange = Some(refers);
         }
-        if let Some(sending) = sending {
-            self.send(refers, sending);
+        self.send_off(refers, sending);
+    }
+
+    /// Sends an exchange's request wherever it goes.
+    pub(super) fn send_off(&mut self, id: ExchangeId, sending: Option<Sending>) {
+        match sending {
+            Some(Sending::Request(key, outgoing)) => self.send(id, key, outgoing),
+            Some(Sending::Return(back)) => self.visit(id, back),
+            None => {}
         }
     }
 
@@ -457,6 +469,7 @@ impl Worker {
             Note::Cancel(session, id) => {
                 self.post_to_all(|| Parcel::Cancel(session.clone(), id.clone()));
             }
+            Note::CancelLine(connection, id) => self.cancel_line(connection, &id),
             Note::RootsChanged(session) => self.post_to_all(|| Parcel::RootsChanged(session.key)),
             Note::Progress(session, ask, text) => {
                 if let Some((worker, _)) = self.worker_of(ask) {
@@ -468,6 +481,22 @@ impl Worker {
                     self.post(worker, Parcel::ClientAnswered(session.key, ask, answer));
                 }
             }
+        }
+    }
+
+    /// A modern client on the stdio front cancelled its request of that id.
+    fn cancel_line(&mut self, connection: ConnectionId, id: &[u8]) {
+        if self.stop_listening(connection, id) {
+            return;
+        }
+        let found = self.exchanges.iter().find(|(_, exchange)| {
+            exchange.era() == Era::Modern
+                && exchange.sink.connection() == Some(connection)
+                && *exchange.id == *id
+        });
+        if let Some((ticket, _)) = found {
+            let reason = "cancelled by the client";
+            self.give_up(exchange_id(ticket), Refusal::Cancelled, reason);
         }
     }
 

@@ -114,7 +114,9 @@ impl Worker {
                 .is_some_and(|child| self.wires.get(ticket(child)).is_none())
         {
             partner.child = None;
-            self.conversation_failed(&key, cause);
+            if !self.retried_unasked(&key) {
+                self.conversation_failed(&key, cause);
+            }
         }
     }
 }

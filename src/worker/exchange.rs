@@ -1,7 +1,9 @@
 //! One client's request on its way through us, until it is answered.
 
 use crate::config::Server;
-use crate::id::{ConnectionId, Place};
+use crate::id::{ConnectionId, Home, Place};
+use crate::mcp::Era;
+use crate::mcp::capabilities::ClientCapabilities;
 use crate::mcp::handshake::Hello;
 use crate::mcp::listing::Kind;
 use crate::mcp::method::Method;
@@ -9,7 +11,9 @@ use crate::session::Session;
 use crate::session::replay::EventId;
 use crate::time::Time;
 use crate::upstream::conversation::Key;
-use crate::worker::parcel::Outgoing;
+use crate::worker::inquiry::Inquiry;
+use crate::worker::parcel::{Answered, Outgoing};
+use crate::worker::parked::Parked;
 use crate::worker::slots::Ticket;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,6 +37,8 @@ pub(super) struct Exchange {
     pub(super) method: Method,
     /// The tool, as clients know it.
     pub(super) tool: Option<Arc<str>>,
+    /// The resource that is read, as it is written.
+    pub(super) uri: Option<Box<[u8]>>,
     /// What it waits for.
     pub(super) awaits: Awaits,
     /// When it began.
@@ -45,6 +51,38 @@ pub(super) struct Exchange {
     pub(super) last_deadline: Time,
     /// Whether the client takes nothing but an event stream.
     pub(super) stream_only: bool,
+    /// What the request declared, if its client is of the modern era.
+    pub(super) declared: Option<Declared>,
+    /// What was sent to the server, where it may have to be sent again or compared with what comes back.
+    pub(super) original: Option<Box<Outgoing>>,
+    /// What a legacy server asked within it, for a modern client to come back with.
+    pub(super) parked: Option<Box<Parked>>,
+    /// What a modern server wants to know before it answers, being asked of a legacy client.
+    pub(super) inquiry: Option<Box<Inquiry>>,
+}
+
+/// What a modern request says of its client, where a legacy one says it once for all of its session.
+#[derive(Clone, Debug)]
+pub(super) struct Declared {
+    /// What the client can be asked, as a legacy server would have to be told.
+    pub(super) capabilities: ClientCapabilities,
+    /// The least serious level of log messages that it wants, if any.
+    pub(super) level: Option<u8>,
+}
+
+impl Exchange {
+    /// The era of the client.
+    pub(super) fn era(&self) -> Era {
+        match self.declared {
+            None => Era::Legacy,
+            Some(_) => Era::Modern,
+        }
+    }
+
+    /// The session whose client may come back for this exchange's stream.
+    pub(super) fn resumable(&self) -> Option<&Arc<Session>> {
+        self.session.as_ref().filter(|_| self.declared.is_none())
+    }
 }
 
 /// What an exchange waits for.
@@ -70,18 +108,38 @@ pub(super) enum Awaits {
     Lists(Kind, Option<String>),
     /// Servers to be there at all.
     Servers(Hello),
+    /// A conversation with a child that nobody else uses at the moment.
+    Lane {
+        server: Arc<Server>,
+        outgoing: Box<Outgoing>,
+    },
+    /// A call that was parked, and goes on now that its client is back.
+    Parked { server: Arc<Server>, call: Home },
+    /// Its client to come back: the answer is there.
+    Visitor(Box<Answered>),
     /// Nothing: it is being moved from one wait to the next.
     Nothing,
 }
 
 impl Awaits {
+    /// The conversation that it was sent in, if it was.
+    pub(super) fn key(&self) -> Option<&Key> {
+        match self {
+            Awaits::Owner { key, .. } => Some(key),
+            Awaits::Turn { key, .. } | Awaits::Link { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+
     /// The server that is involved, if one is.
     pub(super) fn server(&self) -> Option<&Arc<Server>> {
         match self {
             Awaits::Owner { server, .. }
             | Awaits::Turn { server, .. }
-            | Awaits::Link { server, .. } => Some(server),
-            Awaits::Lists(..) | Awaits::Servers(_) | Awaits::Nothing => None,
+            | Awaits::Link { server, .. }
+            | Awaits::Lane { server, .. }
+            | Awaits::Parked { server, .. } => Some(server),
+            Awaits::Lists(..) | Awaits::Servers(_) | Awaits::Visitor(_) | Awaits::Nothing => None,
         }
     }
 }
@@ -105,6 +163,10 @@ pub(super) enum Sink {
     Lost { at: EventId },
     /// The connection is gone and nothing can be resumed.
     Gone,
+    /// To an exchange in which the client came back for this one.
+    Visitor(Home),
+    /// Nowhere: the client was asked something and has to come back with the answer.
+    Parked,
     /// To the stdio front, or the stream of an HTTP+SSE client.
     Line { connection: ConnectionId },
     /// To the batch that it is part of, which came on this connection.

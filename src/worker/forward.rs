@@ -4,17 +4,21 @@
 //! connections of its own; what they need to know of the conversation is kept in a [`Slice`], which the
 //! owner keeps up to date.
 
+use super::answer::Response;
+use super::letter::{Letter, suited, write_request};
 use super::link::Errand;
 use super::parcel::{self, Forward, Outgoing, Parcel};
+use super::slots::Ticket;
 use super::{Worker, wire_id};
 use crate::config::Transport;
 use crate::config::limits::{CHILD_BACKLOG_BYTES_MAX, SUBSCRIPTIONS_MAX, UPSTREAM_EXCHANGES_MAX};
 use crate::event::Event;
 use crate::id::{ExchangeId, Home, SessionKey};
 use crate::jsonrpc::parse::Span;
-use crate::jsonrpc::write;
+use crate::mcp::Era;
 use crate::mcp::listing::Kind;
 use crate::mcp::method::Method;
+use crate::mcp::revision::Revision;
 use crate::refusal::Refusal;
 use crate::time::Time;
 use crate::upstream::conversation::Key;
@@ -34,6 +38,11 @@ pub(super) struct Pending {
 }
 
 impl Pending {
+    /// Whether that conversation has it find out which era its server speaks.
+    pub(super) fn is_probe_of(&self, key: &Key) -> bool {
+        self.key == *key && matches!(self.awaiter, Awaiter::Step(Step::Probe, _))
+    }
+
     /// Whether that conversation itself waits for it.
     pub(super) fn is_step_of(&self, key: &Key) -> bool {
         self.key == *key && matches!(self.awaiter, Awaiter::Step(..))
@@ -54,6 +63,10 @@ pub(super) enum Awaiter {
 /// What a conversation asks for itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
+    /// `server/discover`, to find out which era it is.
+    Probe,
+    /// `subscriptions/listen`: it is answered when it is over.
+    Listen,
     /// `initialize`
     Initialize,
     /// A page of a list.
@@ -68,7 +81,7 @@ pub(super) enum Waiter {
     /// An exchange.
     Exchange(ExchangeId),
     /// Anything else, ready to be sent.
-    Errand(Box<(Errand, Vec<u8>)>),
+    Errand(Box<(Errand, Letter)>),
 }
 
 impl Worker {
@@ -130,12 +143,7 @@ impl Worker {
                 conversation.unsubscribe(session, uri)
             };
             if !must_ask {
-                return self.answer_home(
-                    home,
-                    b"{\"jsonrpc\":\"2.0\",\"id\":0,\"result\":{}}",
-                    SPAN_OF_ZERO,
-                    false,
-                );
+                return self.answer_home(home, EMPTY_RESPONSE.0, EMPTY_RESPONSE.1);
             }
         }
         if conversation.is_open() {
@@ -181,6 +189,14 @@ impl Worker {
         session: Option<SessionKey>,
         outgoing: Outgoing,
     ) {
+        if outgoing.subscription.is_some() && self.era_in(key) == Some(Era::Modern) {
+            // Those of this era have no such methods: they are listened to for more, or for less.
+            if outgoing.method == Method::ResourcesSubscribe {
+                return self.follow(key, home);
+            }
+            self.listen_for_changes(key);
+            return self.answer_home(home, EMPTY_RESPONSE.0, EMPTY_RESPONSE.1);
+        }
         // Counting costs a walk, so it is done only when there are enough of all.
         let own = |(_, pending): &(_, &Pending)| pending.key == *key;
         if self.pendings.len() >= wire_id::PLACES - 1
@@ -212,39 +228,59 @@ impl Worker {
             session,
             subscription: outgoing.subscription.clone(),
         };
+        if let Some(level) = outgoing.level {
+            self.level_wanted(key, level);
+        }
         self.ask_server(key, pending, &outgoing);
     }
 
     /// Sends a request to a conversation's server, whoever waits for it.
-    pub(super) fn ask_server(&mut self, key: &Key, pending: Pending, outgoing: &Outgoing) {
-        let Some(partner) = self.partners.get(key) else {
-            return;
-        };
+    pub(super) fn ask_server(
+        &mut self,
+        key: &Key,
+        pending: Pending,
+        outgoing: &Outgoing,
+    ) -> Option<Ticket> {
+        let partner = self.partners.get(key)?;
         let child = partner.child;
+        // What finds out which era it is goes out as it is.
+        let era = self.era_in(key).unwrap_or(outgoing.era);
+        let session = pending
+            .session
+            .and_then(|session| partner.sessions.get(&session));
+        let suited = suited(outgoing, era, session.map(|session| &**session));
         let ticket = self.pendings.insert(pending);
         let wire = wire_id::pack(self.id, ticket);
         match child {
             Some(id) => {
                 if let Some(child) = self.child(id) {
                     child.outbox.push_with(|out| {
-                        write_request(out, wire, outgoing);
+                        write_request(out, wire, &suited);
                         out.push(b'\n');
                     });
                     self.flush(id);
                 }
             }
             None => {
-                let mut body = Vec::with_capacity(outgoing.params.len() + 80);
-                write_request(&mut body, wire, outgoing);
-                self.run_errand(
-                    Errand::Request {
-                        pending: ticket,
-                        key: Arc::new(key.clone()),
-                    },
-                    body,
-                );
+                let errand = Errand::Request {
+                    pending: ticket,
+                    key: Arc::new(key.clone()),
+                };
+                let mut letter = Letter::request(wire, &suited);
+                if outgoing.method == Method::Discover {
+                    // The conversation's own head does not name the revision before it is agreed on.
+                    letter.name_revision(Revision::MODERN);
+                }
+                if outgoing.method == Method::Listen {
+                    // It lasts: it must not hold a connection that others wait for.
+                    let link = self.connect(key.server, false);
+                    self.put_on(link, errand, &letter);
+                } else {
+                    self.run_errand(errand, letter);
+                }
             }
         }
+        Some(ticket)
     }
 
     pub(super) fn fail_home(&mut self, home: Home, refusal: Refusal) {
@@ -255,15 +291,16 @@ impl Worker {
     }
 
     /// Gives an answer to the worker that waits for it.
-    pub(super) fn answer_home(&mut self, home: Home, text: &[u8], id: Span, error: bool) {
+    pub(super) fn answer_home(&mut self, home: Home, text: &[u8], response: Response) {
         if home.worker == self.id {
-            return self.answer(home.exchange, text, id, error);
+            return self.answer(home.exchange, text, response);
         }
         let answered = parcel::Answered {
             exchange: home.exchange,
             text: text.to_vec(),
-            id,
-            error,
+            id: response.id,
+            body: response.body,
+            era: response.era,
         };
         self.post(home.worker, Parcel::Answered(Box::new(answered)));
     }
@@ -292,7 +329,7 @@ impl Worker {
                     Errand::Tell {
                         key: Arc::new(key.clone()),
                     },
-                    message,
+                    Letter::plain(message),
                 );
             }
             None => {}
@@ -300,65 +337,24 @@ impl Worker {
     }
 }
 
-/// Where the id stands in an answer that we write in a server's place.
-const SPAN_OF_ZERO: Span = Span { start: 22, end: 23 };
-
-/// A request with our id, and our progress token where the client wants progress.
-pub(super) fn write_request(out: &mut Vec<u8>, id: u64, outgoing: &Outgoing) {
-    out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
-    write::integer(out, id);
-    out.extend_from_slice(br#","method":""#);
-    out.extend_from_slice(outgoing.method.name().as_bytes());
-    out.push(b'"');
-    if !outgoing.params.is_empty() {
-        out.extend_from_slice(br#","params":"#);
-        let params = &outgoing.params;
-        let start = out.len();
-        match outgoing.token {
-            Some(token) => {
-                out.extend_from_slice(&params[..token.start]);
-                write::integer(out, id);
-                out.extend_from_slice(&params[token.end..]);
-            }
-            None => out.extend_from_slice(params),
-        }
-        // One message is one line.
-        for byte in &mut out[start..] {
-            if matches!(byte, b'\n' | b'\r') {
-                *byte = b' ';
-            }
-        }
-    }
-    out.push(b'}');
-}
+/// An answer that we write in a server's place, and where what stands in it.
+pub(super) const EMPTY_RESPONSE: (&[u8], Response) = (
+    b"{\"jsonrpc\":\"2.0\",\"id\":0,\"result\":{}}",
+    Response {
+        id: Span { start: 22, end: 23 },
+        body: Ok(Span { start: 33, end: 35 }),
+        era: Era::Legacy,
+    },
+);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    pub(super) fn span_of_zero_is_where_the_zero_is() {
-        assert_eq!(
-            SPAN_OF_ZERO.of(b"{\"jsonrpc\":\"2.0\",\"id\":0,\"result\":{}}"),
-            b"0"
-        );
-    }
-
-    #[test]
-    pub(super) fn request_is_one_line_with_our_id_and_token() {
-        let params = b"{\"_meta\":{\"progressToken\":\"mine\"},\r\n \"name\":\"x\"}".to_vec();
-        let token = Some(Span { start: 26, end: 32 });
-        let outgoing = Outgoing {
-            method: Method::ToolsCall,
-            params,
-            token,
-            subscription: None,
-        };
-        let mut out = Vec::new();
-        write_request(&mut out, 77, &outgoing);
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            r#"{"jsonrpc":"2.0","id":77,"method":"tools/call","params":{"_meta":{"progressToken":77},   "name":"x"}}"#
-        );
+    fn spans_are_where_they_should_be() {
+        let (text, response) = EMPTY_RESPONSE;
+        assert_eq!(response.id.of(text), b"0");
+        assert_eq!(response.body.map(|result| result.of(text)), Ok(&b"{}"[..]));
     }
 }

@@ -16,6 +16,8 @@ use crate::id::{ConnectionId, Home, SessionKey};
 use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::parse;
 use crate::jsonrpc::write;
+use crate::mcp::Era;
+use crate::mcp::bridge::listen;
 use crate::mcp::method::Method;
 use crate::mcp::params::{self, Params};
 use crate::session::Session;
@@ -156,6 +158,7 @@ impl Worker {
                 }
             }
             Method::Cancelled => self.server_cancelled(key, envelope),
+            Method::Acknowledged => self.changes_acknowledged(key),
             Method::Initialized | Method::RootsChanged => {}
             _ => match self.addressee(key, pending, Certainty::Likely) {
                 Addressee::Exchange(home) => {
@@ -204,7 +207,11 @@ impl Worker {
             let sole = partner.conversation.sole_user(self.now);
             subscribers.extend(sole.filter(|s| partner.conversation.subscriptions_of(*s) > 0));
         }
-        let message: Arc<[u8]> = text.into();
+        // Which of our own streams it came on is nobody's business.
+        let message: Arc<[u8]> = match self.era_in(key) {
+            Some(Era::Modern) => listen::untagged(text).into(),
+            _ => text.into(),
+        };
         for session in subscribers {
             if let Some(session) = self.session_of(key, session) {
                 self.tell_session(&session, message.clone());
@@ -229,6 +236,12 @@ impl Worker {
             });
             let sole = partner.and_then(|partner| partner.conversation.sole_user(self.now));
             return sole.map_or(Addressee::Unclear, Addressee::Session);
+        }
+        // What a modern client, or one without a session, asked for is told apart only if it is alone.
+        if certainty == Certainty::Likely
+            && let Some(home) = self.only_exchange(key)
+        {
+            return Addressee::Exchange(home);
         }
         let in_flight = self.sessions_in_flight(key);
         let sole = match key.session {
@@ -265,6 +278,22 @@ impl Worker {
             (Some(home), _) => Addressee::Exchange(home),
             (None, Some(session)) => Addressee::Session(session),
             (None, None) => Addressee::Unclear,
+        }
+    }
+
+    /// Who waits for the only request that clients have in flight in a conversation.
+    pub(super) fn only_exchange(&self, key: &Key) -> Option<Home> {
+        let own = self
+            .pendings
+            .iter()
+            .filter(|(_, pending)| pending.key == *key);
+        let mut clients = own.filter(|(_, p)| !matches!(p.awaiter, Awaiter::Step(..)));
+        match (
+            clients.next().map(|(_, pending)| &pending.awaiter),
+            clients.next(),
+        ) {
+            (Some(Awaiter::Client(home)), None) => Some(*home),
+            _ => None,
         }
     }
 
@@ -316,6 +345,10 @@ impl Worker {
         at: EventId,
         message: &[u8],
     ) {
+        let listener = self.listener_on_line(id, session);
+        if let Some(listener) = listener {
+            return self.say_line(id, &listen::tagged(message, &listener));
+        }
         if let Some(own) = self.front_session(id) {
             if own.key == session {
                 self.say_line(id, message);
@@ -331,14 +364,18 @@ impl Worker {
         };
         // Events are numbered where they arise and may overtake each other on their way here. They are
         // shown in the order of their numbers, since a client comes back with the last one that it saw.
+        let shown_as = |at, message: &[u8]| match &own.listener {
+            None => event_bytes(Some(at), message),
+            Some(listener) => event_bytes(None, &listen::tagged(message, &listener.id)),
+        };
         let due = own.missed(shown);
         let kept = due.iter().any(|(kept, _)| *kept == at);
         for (at, message) in &due {
-            self.stream_bytes(id, &event_bytes(Some(*at), message));
+            self.stream_bytes(id, &shown_as(*at, message));
         }
         let mut last = due.last().map_or(shown, |(at, _)| *at);
         if !kept && at.number > last.number {
-            self.stream_bytes(id, &event_bytes(Some(at), message));
+            self.stream_bytes(id, &shown_as(at, message));
             last = at;
         } else if !kept && message.len() > REPLAY_BYTES_MAX {
             // Too large to be kept, so it was not shown before; it comes out of order, without a number.

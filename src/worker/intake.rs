@@ -5,6 +5,7 @@ use super::effect::OpsPath;
 use super::exchange::Sink;
 use super::intent::{Intent, Note, Reply};
 use super::message::Caller;
+use super::modern::{names_modern, says_modern};
 use super::sse_front::Half;
 use super::{Front, Worker};
 use crate::auth::keys::Verdict;
@@ -14,7 +15,7 @@ use crate::http::{Method, media_type};
 use crate::id::ConnectionId;
 use crate::jsonrpc::envelope::{Envelope, EnvelopeError};
 use crate::jsonrpc::write;
-use crate::mcp::revision::Revision;
+use crate::mcp::Era;
 use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::session::replay::EventId;
@@ -41,7 +42,11 @@ pub(super) struct Asking<'a> {
 
 impl Worker {
     /// What a request comes to.
-    pub(super) fn consider_request(&mut self, asking: Asking<'_>, request: &Request<'_>) -> Intent {
+    pub(super) fn consider_request(
+        &mut self,
+        mut asking: Asking<'_>,
+        request: &Request<'_>,
+    ) -> Intent {
         let head = &request.head;
         *asking.origin = None;
         let path = head.target.path;
@@ -99,78 +104,81 @@ impl Worker {
         if let Some(half) = half {
             return self.consider_half(half, request, &note, principal);
         }
-        // The session may come from the connection's memory; whether it is still open is looked at, and
-        // whose it is: an id that leaked must not let another principal in.
-        let session = match head.session_id {
-            None => None,
-            Some(id) => {
-                let Some(session) = self.find_session(id, asking.session) else {
-                    return note.refuse(&Refusal::SessionUnknown, principal);
-                };
-                if session.principal != principal {
-                    return note.refuse(&Refusal::SessionUnknown, principal);
-                }
-                session.touch(self.now);
-                Some(session)
+        let by_header = names_modern(head.protocol_version);
+        if head.method == Method::Post {
+            if !head.content_type.is_none_or(is_json_or_unsaid) {
+                return note.refuse(&Refusal::MediaType, principal);
             }
-        };
-        if let Some(name) = head.protocol_version
-            && Revision::parse(name).is_none()
-        {
-            return note.refuse(
-                &Refusal::RevisionUnknown(crate::refusal::shown(name)),
+            let accept = head.accept;
+            if accept.stated && !accept.json && !accept.event_stream {
+                return note.refuse(&Refusal::NotAcceptable, principal);
+            }
+            let stream_only = accept.stated && !accept.json;
+            let mut caller = Caller {
+                sink: Sink::Answer {
+                    connection: asking.id,
+                    may_stream: accept.stated && accept.event_stream,
+                },
+                stream_only,
+                session: None,
                 principal,
-            );
-        }
-        match head.method {
-            Method::Post => {
-                if !head.content_type.is_none_or(is_json_or_unsaid) {
-                    return note.refuse(&Refusal::MediaType, principal);
-                }
-                let accept = head.accept;
-                if accept.stated && !accept.json && !accept.event_stream {
-                    return note.refuse(&Refusal::NotAcceptable, principal);
-                }
-                let stream_only = accept.stated && !accept.json;
-                let caller = Caller {
-                    sink: Sink::Answer {
-                        connection: asking.id,
-                        may_stream: accept.stated
-                            && accept.event_stream
-                            && (session.is_some() || stream_only),
-                    },
-                    stream_only,
-                    session,
-                    principal,
-                    peer: Some(asking.address),
+                peer: Some(asking.address),
+                declared: None,
+            };
+            let read = Envelope::parse(request.body);
+            let modern = read
+                .as_ref()
+                .map_or(by_header, |envelope| by_header || says_modern(envelope));
+            if !modern {
+                let session =
+                    self.session_of_request(&mut asking, head.session_id, &caller.principal);
+                caller.session = match session {
+                    Ok(session) => session,
+                    Err(refusal) => return note.refuse(&refusal, caller.principal),
                 };
-                match Envelope::parse(request.body) {
-                    Ok(envelope) => match self.consider_message(caller, &envelope) {
-                        // What is only taken in is answered by HTTP alone.
-                        Intent::Note(action, None) => {
-                            Intent::Note(action, Some(note.of(202, None)))
-                        }
-                        intent => intent,
-                    },
-                    Err(EnvelopeError::Batch)
-                        if takes_batches(
+                // Without a session nobody could answer what is asked on a stream.
+                if let Sink::Answer { may_stream, .. } = &mut caller.sink {
+                    *may_stream &= caller.session.is_some() || stream_only;
+                }
+            }
+            let intent = match read {
+                Ok(envelope) if modern => self.consider_modern(caller, Some(head), &envelope),
+                Ok(envelope) => self.consider_message(caller, &envelope),
+                Err(EnvelopeError::Batch)
+                    if !modern
+                        && takes_batches(
                             caller.session.as_deref(),
                             Some(head.protocol_version),
                         ) =>
-                    {
-                        match self.consider_batch(&caller, request.body) {
-                            Ok(mut batched) => {
-                                batched.note = Some(note.of(202, caller.principal));
-                                Intent::Batch(batched)
-                            }
-                            Err(refusal) => note.refuse(&refusal, caller.principal),
+                {
+                    match self.consider_batch(&caller, request.body) {
+                        Ok(mut batched) => {
+                            batched.note = Some(note.of(202, caller.principal));
+                            Intent::Batch(batched)
                         }
-                    }
-                    Err(error) => {
-                        note.refuse_with_id(&Refusal::from(&error), id_of(&error), caller.principal)
+                        Err(refusal) => note.refuse(&refusal, caller.principal),
                     }
                 }
-            }
+                Err(error) => {
+                    let refusal = Refusal::from(&error);
+                    note.refuse_with_id(&refusal, id_of(&error), caller.principal)
+                }
+            };
+            return match intent {
+                // What is only taken in is answered by HTTP alone.
+                Intent::Note(action, None) => Intent::Note(action, Some(note.of(202, None))),
+                intent => intent,
+            };
+        }
+        if by_header && matches!(head.method, Method::Get | Method::Delete) {
+            let fact = "this protocol revision has no streams or sessions of their own: use POST";
+            return note.problem(405, fact, vec![("allow", "POST, OPTIONS".into())]);
+        }
+        let session = match self.session_of_request(&mut asking, head.session_id, &principal) {
+            Ok(session) => session,
+            Err(refusal) => return note.refuse(&refusal, principal),
+        };
+        match head.method {
             Method::Get => {
                 if head.accept.stated && !head.accept.event_stream {
                     return note.refuse(&Refusal::NotAcceptable, principal);
@@ -195,6 +203,22 @@ impl Worker {
                 vec![("allow", ENDPOINT_METHODS.into())],
             ),
         }
+    }
+
+    /// The session that a request names. It may come from the connection's memory; whether it is still open
+    /// is looked at, and whose it is: an id that leaked must not let another principal in.
+    fn session_of_request(
+        &self,
+        asking: &mut Asking<'_>,
+        id: Option<&str>,
+        principal: &Option<Arc<str>>,
+    ) -> Result<Option<Arc<Session>>, Refusal> {
+        let Some(id) = id else { return Ok(None) };
+        let session = self.find_session(id, asking.session);
+        let session = session.filter(|session| session.principal == *principal);
+        let session = session.ok_or(Refusal::SessionUnknown)?;
+        session.touch(self.now);
+        Ok(Some(session))
     }
 
     fn find_session(
@@ -299,12 +323,16 @@ impl Noted<'_> {
         principal: Option<Arc<str>>,
     ) -> Intent {
         let mut body = Vec::new();
-        write::error(&mut body, id.unwrap_or(b"null"), &refusal.to_json());
+        write::error(
+            &mut body,
+            id.unwrap_or(b"null"),
+            &refusal.to_json(Era::Legacy),
+        );
         let mut fields = vec![("content-type", b"application/json".to_vec())];
         if *refusal == Refusal::Unauthorized {
             fields.push(("www-authenticate", b"Bearer realm=\"switchbox\"".to_vec()));
         }
-        let status = refusal.status();
+        let status = refusal.status(Era::Legacy);
         Intent::Reply(Reply {
             status,
             fields,
@@ -318,7 +346,7 @@ impl Noted<'_> {
         let mut fields: Vec<(&'static str, Vec<u8>)> = vec![("allow", methods.into())];
         if from_page {
             fields.push(("access-control-allow-methods", methods.into()));
-            let headers = "authorization, content-type, accept, last-event-id, mcp-protocol-version, mcp-session-id, x-api-key";
+            let headers = "authorization, content-type, accept, last-event-id, mcp-protocol-version, mcp-session-id, mcp-method, mcp-name, x-api-key";
             fields.push(("access-control-allow-headers", headers.into()));
             fields.push(("access-control-max-age", b"600".to_vec()));
         }

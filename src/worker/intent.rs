@@ -2,9 +2,12 @@
 
 use super::effect::OpsPath;
 use super::exchange::Exchange;
+use super::listener::Listen;
 use super::parcel::{ClientAnswer, Outgoing};
+use super::parked::Return;
 use crate::event::RequestAnswered;
-use crate::id::Place;
+use crate::id::{ConnectionId, Place};
+use crate::mcp::Era;
 use crate::mcp::handshake::Hello;
 use crate::mcp::method::Method;
 use crate::refusal::Refusal;
@@ -28,6 +31,8 @@ pub(super) enum Intent {
     Note(Note, Option<Box<RequestAnswered>>),
     /// Give this session's client the stream that it asks for.
     Stream(Arc<Session>, Option<EventId>, Box<RequestAnswered>),
+    /// Tell this client what changes.
+    Listen(Box<Listen>),
     /// End this session.
     End(Arc<Session>, Box<RequestAnswered>),
     /// Do each of these, and answer them as one.
@@ -58,6 +63,8 @@ pub(super) struct Local {
     pub(super) tool: Option<Arc<str>>,
     pub(super) principal: Option<Arc<str>>,
     pub(super) answer: LocalAnswer,
+    /// The era of the client.
+    pub(super) era: Era,
     /// Whether the client takes nothing but an event stream.
     pub(super) stream_only: bool,
 }
@@ -84,9 +91,11 @@ pub(super) struct Opening {
 
 /// Where an exchange's request goes.
 #[derive(Debug)]
-pub(super) struct Sending {
-    pub(super) key: Key,
-    pub(super) outgoing: Outgoing,
+pub(super) enum Sending {
+    /// To a server, in that conversation.
+    Request(Key, Outgoing),
+    /// To the call that the client is back for.
+    Return(Return),
 }
 
 /// Messages that came in one array, each as it was understood.
@@ -108,6 +117,8 @@ pub(super) enum Note {
     Nothing,
     /// It cancelled its request of that id.
     Cancel(Arc<Session>, Box<[u8]>),
+    /// It cancelled its request of that id on the stdio front, without a session.
+    CancelLine(ConnectionId, Box<[u8]>),
     /// Its roots changed.
     RootsChanged(Arc<Session>),
     /// It makes progress on a server's request, under our token.

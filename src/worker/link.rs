@@ -1,7 +1,9 @@
 //! Connections to HTTP servers: what each is used for, and what came of it.
 
+use super::answer::Response;
 use super::effect::Effect;
 use super::forward::{Awaiter, Step, Waiter};
+use super::letter::Letter;
 use super::parcel::Opened;
 use super::peers::{LinkPeer, Peer};
 use super::{Worker, connection_id, slots, ticket, wire_id};
@@ -12,6 +14,7 @@ use crate::http::write;
 use crate::id::ConnectionId;
 use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::parse;
+use crate::mcp::Era;
 use crate::refusal::Refusal;
 use crate::time::Time;
 use crate::upstream::conversation::Key;
@@ -100,7 +103,7 @@ impl Worker {
     }
 
     /// Sends something to a server as soon as a connection is free.
-    pub(super) fn run_errand(&mut self, errand: Errand, body: Vec<u8>) {
+    pub(super) fn run_errand(&mut self, errand: Errand, letter: Letter) {
         let Some(server) = errand.key().map(|key| key.server) else {
             return;
         };
@@ -125,23 +128,23 @@ impl Worker {
             return;
         }
         match self.pools[server].lease() {
-            Lease::Idle(link) => self.put_on(link, errand, &body),
+            Lease::Idle(link) => self.put_on(link, errand, &letter),
             Lease::New => {
                 let link = self.open_link(server);
-                self.put_on(link, errand, &body);
+                self.put_on(link, errand, &letter);
             }
             // An answer or a cancellation may be what those wait for that hold every connection: it takes one
             // of its own. There are no more of them than requests in flight, which are bounded.
             Lease::Full if matches!(errand, Errand::Tell { .. }) => {
                 let link = self.connect(server, false);
-                self.put_on(link, errand, &body);
+                self.put_on(link, errand, &letter);
             }
-            Lease::Full => self.pools[server].wait(Waiter::Errand(Box::new((errand, body)))),
+            Lease::Full => self.pools[server].wait(Waiter::Errand(Box::new((errand, letter)))),
         }
     }
 
     /// Sends a message on a connection that is free.
-    pub(super) fn put_on(&mut self, id: ConnectionId, errand: Errand, body: &[u8]) {
+    pub(super) fn put_on(&mut self, id: ConnectionId, errand: Errand, letter: &Letter) {
         let Some(key) = errand.key().cloned() else {
             return;
         };
@@ -159,8 +162,10 @@ impl Worker {
         let Some(peer) = self.link(id) else { return };
         peer.until = until;
         peer.link.outbox.push_with(|out| {
-            out.reserve(head.len() + body.len() + 32);
+            let Letter { fields, body } = letter;
+            out.reserve(head.len() + fields.len() + body.len() + 32);
             out.extend_from_slice(&head);
+            out.extend_from_slice(fields);
             write::field_number(out, "content-length", body.len() as u64);
             write::end(out);
             out.extend_from_slice(body);
@@ -414,7 +419,27 @@ impl Worker {
         if opening.status == 404 && self.is_forgotten(pending, key) {
             return self.session_forgotten(pending, key);
         }
-        match Envelope::parse(body).map(|envelope| envelope.kind) {
+        let probe = self
+            .pendings
+            .get(pending)
+            .is_some_and(|asked| asked.is_probe_of(key));
+        let envelope = Envelope::parse(body).map(|envelope| envelope.kind);
+        // That it is not let in, or that the server is in trouble, says nothing about its era. Anything else that
+        // is no answer does: whoever knew the question would have answered it.
+        let says_nothing = matches!(opening.status, 401 | 403 | 407 | 408 | 429 | 500..);
+        if probe
+            && !says_nothing
+            && !matches!(envelope, Ok(Kind::Result { .. } | Kind::Error { .. }))
+        {
+            self.pendings.remove(pending);
+            let cause = format!("it answered server/discover with HTTP {}", opening.status);
+            return self.not_modern(key, &cause);
+        }
+        match envelope {
+            Ok(Kind::Error { .. }) if probe && says_nothing => {
+                let cause = format!("it answered HTTP {}", opening.status);
+                self.pending_failed(pending, &cause);
+            }
             Ok(Kind::Result { id, result })
                 if parse::integer(body, id) == Some(wire) && opening.status < 300 =>
             {
@@ -530,7 +555,9 @@ impl Worker {
                 {
                     partner.conversation.unsubscribe(session, uri);
                 }
-                self.answer_home(home, text, id, answer.is_err());
+                let era = self.era_in(&pending.key).unwrap_or(Era::Legacy);
+                let body = answer;
+                self.answer_home(home, text, Response { id, body, era });
             }
             Awaiter::Step(step, _) => {
                 self.step_answered(&pending.key, step, text, answer, session_id)
@@ -558,7 +585,10 @@ impl Worker {
                     cause: cause.into(),
                 },
             ),
-            Awaiter::Step(Step::Initialize, _) => self.conversation_failed(&pending.key, cause),
+            Awaiter::Step(Step::Initialize | Step::Probe, _) => {
+                self.conversation_failed(&pending.key, cause)
+            }
+            Awaiter::Step(Step::Listen, _) => self.changes_lost(&pending.key),
             Awaiter::Step(Step::List(_), _) => self.list_failed(&pending.key, cause),
             Awaiter::Step(Step::Quiet, _) | Awaiter::Ghost(_) => {}
         }

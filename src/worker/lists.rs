@@ -8,6 +8,7 @@ use super::parcel::Outgoing;
 use crate::config::limits::INITIALIZE_TIMEOUT;
 use crate::event::Event;
 use crate::jsonrpc::parse::Span;
+use crate::mcp::caching::Caching;
 use crate::mcp::listing::{Kind, take_page};
 use crate::router::directory::Report;
 use crate::upstream::conversation::Key;
@@ -40,12 +41,7 @@ impl Worker {
                 None => b"{}".to_vec(),
             };
             let deadline = self.now + INITIALIZE_TIMEOUT;
-            let outgoing = Outgoing {
-                method: kind.method(),
-                params,
-                token: None,
-                subscription: None,
-            };
+            let outgoing = Outgoing::own(kind.method(), params);
             return self.ask_for_itself(key, Step::List(kind), deadline, &outgoing);
         }
         let Some((listing, again)) = partner.conversation.listed() else {
@@ -114,6 +110,9 @@ impl Worker {
         let Some(listing) = partner.conversation.listing() else {
             return;
         };
+        let caching = &mut listing.caching[kind as usize];
+        let own = Caching::parse(text, result);
+        *caching = Some(caching.map_or(own, |before| before.joined(own)));
         let page = take_page(kind, text, result, &mut listing.entries[kind as usize]);
         let (next, why) = match page {
             Ok(page) => (

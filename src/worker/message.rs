@@ -2,9 +2,10 @@
 
 use super::Worker;
 use super::batch::takes_batches;
-use super::exchange::{Awaits, Exchange, Sink};
+use super::exchange::{Awaits, Declared, Exchange, Sink};
 use super::intake::NOTHING;
 use super::intent::{Intent, Local, LocalAnswer, Note, Opening, Sending};
+use super::modern::says_modern;
 use super::parcel::{ClientAnswer, Outgoing};
 use crate::config::limits::{
     EXCHANGE_TIMEOUT_MAX, EXCHANGES_MAX, FIRST_LIST_TIMEOUT, ID_BYTES_MAX, SESSION_EXCHANGES_MAX,
@@ -13,7 +14,10 @@ use crate::id::ConnectionId;
 use crate::jsonrpc::envelope::{Envelope, EnvelopeError, Kind};
 use crate::jsonrpc::parse::{self, Span};
 use crate::jsonrpc::write;
+use crate::mcp::Era;
+use crate::mcp::capabilities::ClientCapabilities;
 use crate::mcp::handshake::Hello;
+use crate::mcp::headers::HeaderParam;
 use crate::mcp::listing;
 use crate::mcp::method::Method;
 use crate::mcp::params::{self, Params, Reference};
@@ -31,15 +35,37 @@ pub(super) struct Caller {
     pub(super) session: Option<Arc<Session>>,
     pub(super) principal: Option<Arc<str>>,
     pub(super) peer: Option<IpAddr>,
+    /// What the message declares, if it is a modern request.
+    pub(super) declared: Option<Declared>,
+}
+
+impl Caller {
+    pub(super) fn era(&self) -> Era {
+        match self.declared {
+            None => Era::Legacy,
+            Some(_) => Era::Modern,
+        }
+    }
+
+    /// What the client declared, now or for its session.
+    pub(super) fn capabilities(&self) -> Option<&ClientCapabilities> {
+        let of_session = || self.session.as_ref().map(|session| &session.capabilities);
+        let declared = self.declared.as_ref();
+        declared
+            .map(|declared| &declared.capabilities)
+            .or_else(of_session)
+    }
 }
 
 /// What a request to a server is made of, before it is known whom it is for.
-struct Routed {
-    place: usize,
-    tool: Option<Arc<str>>,
+pub(super) struct Routed {
+    pub(super) place: usize,
+    pub(super) tool: Option<Arc<str>>,
     /// What stands for the name the client used, and where.
     name: Option<(Span, Vec<u8>)>,
     subscription: Option<String>,
+    /// The arguments that an HTTP request repeats in its head.
+    pub(super) mirrored: Option<Arc<[HeaderParam]>>,
 }
 
 impl Worker {
@@ -52,8 +78,10 @@ impl Worker {
             session,
             principal: None,
             peer: None,
+            declared: None,
         };
         match Envelope::parse(line) {
+            Ok(envelope) if says_modern(&envelope) => self.consider_modern(caller, None, &envelope),
             Ok(envelope) => self.consider_message(caller, &envelope),
             Err(EnvelopeError::Batch) if takes_batches(caller.session.as_deref(), None) => {
                 match self.consider_batch(&caller, line) {
@@ -124,6 +152,7 @@ impl Worker {
                 tool: None,
                 principal: caller.principal.clone(),
                 answer,
+                era: Era::Legacy,
                 stream_only: caller.stream_only,
             }))
         };
@@ -175,15 +204,39 @@ impl Worker {
             return local(LocalAnswer::Result(b"{}".to_vec()));
         }
         let routed = self.route(caller, envelope, method, &params)?;
-        self.admissible(caller)?;
+        self.begin_routed(caller, envelope, method, id, &params, routed)
+    }
+
+    /// Begins the exchange of a request that a server has to answer.
+    pub(super) fn begin_routed(
+        &mut self,
+        caller: &Caller,
+        envelope: &Envelope<'_>,
+        method: Method,
+        id: &[u8],
+        params: &Params,
+        routed: Routed,
+    ) -> Result<Intent, Refusal> {
         let server = self.table.servers[routed.place].clone();
-        let key = Key::of(
-            routed.place,
-            &server,
-            caller.session.as_ref().map(|session| &session.capabilities),
-            caller.session.as_ref().map(|session| session.key),
-        );
-        let outgoing = outgoing(method, envelope, &params, &routed);
+        let outgoing = outgoing(caller, method, envelope, params, &routed);
+        let back = match caller.era() {
+            Era::Modern if self.table.eras[routed.place] == Era::Legacy => {
+                self.consider_return(caller, envelope.text, params, &outgoing)?
+            }
+            // A modern server's state is its own affair.
+            _ => None,
+        };
+        self.admissible(caller)?;
+        let key = match self.table.eras[routed.place] {
+            // It keeps nothing of its clients, so that one conversation is all of theirs.
+            Era::Modern => Key::base(routed.place),
+            Era::Legacy => Key::of(
+                routed.place,
+                &server,
+                caller.capabilities(),
+                caller.session.as_ref().map(|session| session.key),
+            ),
+        };
         let awaits = Awaits::Owner {
             server: server.clone(),
             key: key.clone(),
@@ -192,14 +245,27 @@ impl Worker {
         let mut intent = self.begin(caller, id, method, awaits, deadline);
         if let Intent::Begin(exchange, sending) = &mut intent {
             exchange.tool = routed.tool;
-            exchange.token = params.modern.token.map(|span| span.of(text).into());
-            *sending = Some(Sending { key, outgoing });
+            let uri = params.uri.filter(|_| method == Method::ResourcesRead);
+            exchange.uri = uri.map(|span| span.of(envelope.text).into());
+            let token = params
+                .modern
+                .token
+                .map(|span| span.of(envelope.text).into());
+            exchange.token = token;
+            match back {
+                Some(back) => {
+                    let call = back.call;
+                    exchange.awaits = Awaits::Parked { server, call };
+                    *sending = Some(Sending::Return(back));
+                }
+                None => *sending = Some(Sending::Request(key, outgoing)),
+            }
         }
         Ok(intent)
     }
 
     /// Which server a request is for, and what it calls the thing that is asked for.
-    fn route(
+    pub(super) fn route(
         &self,
         caller: &Caller,
         envelope: &Envelope<'_>,
@@ -207,14 +273,13 @@ impl Worker {
         params: &Params,
     ) -> Result<Routed, Refusal> {
         let text = envelope.text;
-        let catalog = self
-            .table
-            .catalog(caller.session.as_ref().map(|session| &session.capabilities));
+        let catalog = self.table.catalog(caller.capabilities());
         let plain = |place| Routed {
             place,
             tool: None,
             name: None,
             subscription: None,
+            mirrored: None,
         };
         let owner = |uri: &str| {
             catalog
@@ -243,6 +308,7 @@ impl Worker {
                 Ok(Routed {
                     tool: (method == Method::ToolsCall).then(|| route.shown.clone()),
                     name: Some((span, write::quoted(&route.original))),
+                    mirrored: route.mirrored.clone(),
                     ..plain(route.server)
                 })
             }
@@ -318,7 +384,7 @@ impl Worker {
     }
 
     /// Whether one more exchange may begin. If so it is counted, and must begin.
-    fn admissible(&self, caller: &Caller) -> Result<(), Refusal> {
+    pub(super) fn admissible(&self, caller: &Caller) -> Result<(), Refusal> {
         if self.exchanges.len() >= EXCHANGES_MAX {
             return Err(Refusal::Busy("too many exchanges are in flight"));
         }
@@ -331,7 +397,7 @@ impl Worker {
         Ok(())
     }
 
-    fn begin(
+    pub(super) fn begin(
         &self,
         caller: &Caller,
         id: &[u8],
@@ -359,12 +425,17 @@ impl Worker {
             token: None,
             method,
             tool: None,
+            uri: None,
             awaits,
             began: self.now,
             sent: None,
             deadline,
             last_deadline: self.now + EXCHANGE_TIMEOUT_MAX,
             stream_only: caller.stream_only,
+            declared: caller.declared.clone(),
+            original: None,
+            parked: None,
+            inquiry: None,
         };
         Intent::Begin(Box::new(exchange), None)
     }
@@ -378,13 +449,22 @@ impl Worker {
         kind: listing::Kind,
         cursor: Option<&str>,
     ) -> LocalAnswer {
-        let catalog = self
-            .table
-            .catalog(session.map(|session| &session.capabilities));
+        let capabilities = session.map(|session| &session.capabilities);
         if let Some(session) = session {
-            session.show(kind, catalog.digest(kind));
+            session.show(kind, self.table.catalog(capabilities).digest(kind));
         }
-        match catalog.page(kind, cursor) {
+        self.page_for(capabilities, Era::Legacy, kind, cursor)
+    }
+
+    /// A page of a list, as clients with these capabilities see it.
+    pub(super) fn page_for(
+        &self,
+        capabilities: Option<&ClientCapabilities>,
+        era: Era,
+        kind: listing::Kind,
+        cursor: Option<&str>,
+    ) -> LocalAnswer {
+        match self.table.catalog(capabilities).page(era, kind, cursor) {
             Some(page) => LocalAnswer::Shared(page.clone()),
             None => LocalAnswer::Refused(Refusal::Params(
                 "cursor is not of this list, or the list has changed since: begin again without one".into(),
@@ -396,6 +476,19 @@ impl Worker {
     pub(super) fn servers_awaited(&self) -> Option<Time> {
         let until = Time::ZERO + self.config.wait_for_servers?;
         (self.now < until && !self.table.base.unlisted.is_empty()).then_some(until)
+    }
+
+    /// Until when a list that a modern client asks for waits; `None`: it does not.
+    pub(super) fn lists_awaited_by(&mut self, caller: &Caller) -> Option<Time> {
+        let capabilities = caller
+            .capabilities()
+            .filter(|declared| &**declared.text() != "{}")?;
+        let who = (capabilities.text().clone(), caller.principal.clone());
+        let guest = self.common_guest(&who, capabilities);
+        if !self.table.catalogs.contains_key(capabilities.text()) {
+            self.ask_for_lists(&guest);
+        }
+        self.lists_awaited(Some(&guest))
     }
 
     /// Until when a list waits; `None`: it does not.
@@ -411,10 +504,12 @@ impl Worker {
         if self.now >= until {
             return None;
         }
-        let base = &self.table.base.unlisted;
+        // Modern servers list the same for all.
+        let legacy = |place: &usize| self.table.eras[*place] == Era::Legacy;
+        let listed = |place: &usize| !self.table.base.unlisted.contains(place);
         let waiting = match self.table.catalogs.get(session.capabilities.text()) {
-            Some(catalog) => catalog.unlisted.iter().any(|place| !base.contains(place)),
-            None => base.len() < self.table.servers.len(),
+            Some(catalog) => catalog.unlisted.iter().any(listed),
+            None => (0..self.table.servers.len()).any(|place| listed(&place) && legacy(&place)),
         };
         waiting.then_some(until)
     }
@@ -463,24 +558,34 @@ pub(super) fn refuse(
         tool,
         principal: caller.principal.clone(),
         answer: LocalAnswer::Refused(refusal),
+        era: caller.era(),
         stream_only: caller.stream_only,
     })
 }
 
-fn string(text: &[u8], span: Span, name: &str) -> Result<String, Refusal> {
+pub(super) fn string(text: &[u8], span: Span, name: &str) -> Result<String, Refusal> {
     let string = parse::string(text, span).map(|string| string.into_owned());
     string.ok_or_else(|| Refusal::Params(format!("{name} must be a string")))
 }
 
 /// The request as the server will see it: its own name for the thing, a gap for its progress token,
 /// everything else as it came.
-fn outgoing(method: Method, envelope: &Envelope<'_>, params: &Params, routed: &Routed) -> Outgoing {
+fn outgoing(
+    caller: &Caller,
+    method: Method,
+    envelope: &Envelope<'_>,
+    params: &Params,
+    routed: &Routed,
+) -> Outgoing {
     let Some(whole) = envelope.params else {
         return Outgoing {
+            era: caller.era(),
             method,
             params: Vec::new(),
             token: None,
             subscription: None,
+            level: caller.declared.as_ref().and_then(|declared| declared.level),
+            mirrored: None,
         };
     };
     let text = whole.of(envelope.text);
@@ -509,9 +614,12 @@ fn outgoing(method: Method, envelope: &Envelope<'_>, params: &Params, routed: &R
         None => changed.extend_from_slice(text),
     }
     Outgoing {
+        era: caller.era(),
         method,
         params: changed,
         token,
         subscription: routed.subscription.clone(),
+        level: caller.declared.as_ref().and_then(|declared| declared.level),
+        mirrored: routed.mirrored.clone(),
     }
 }

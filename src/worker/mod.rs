@@ -16,20 +16,29 @@ mod asks;
 mod batch;
 mod carry;
 pub mod census;
+mod changes;
 mod child;
+mod crossing;
 pub mod effect;
 mod exchange;
 mod forward;
+mod guests;
 mod heard;
+mod inquiry;
 mod intake;
 mod intent;
+mod letter;
 mod link;
+mod listener;
 mod lists;
 mod message;
+mod modern;
 pub mod parcel;
+mod parked;
 mod parting;
 mod partner;
 mod peers;
+mod probe;
 mod slice;
 mod slots;
 mod sse_front;
@@ -44,18 +53,22 @@ use crate::downstream::gate::Gate;
 use crate::event::Event;
 use crate::http::{DateClock, HttpDate};
 use crate::id::{ConnectionId, ExchangeId, WorkerId};
+use crate::mcp::capabilities::ClientCapabilities;
+use crate::mcp::state::Sealer;
 use crate::router::table::Table;
 use crate::session::Session;
 use crate::session::store::Store;
 use crate::time::{Time, Wall};
 use crate::upstream::conversation::Key;
 use crate::upstream::pool::Pool;
+use answer::Response;
 use asks::Ask;
 use batch::Batch;
 use effect::{Effect, Input};
 use exchange::Exchange;
 use forward::Pending;
-use parcel::Parcel;
+use guests::Guests;
+use parcel::{Answered, Parcel};
 use partner::Partner;
 use peers::Wire;
 use slice::Slice;
@@ -123,6 +136,13 @@ pub struct Worker {
     /// What sessions of this worker declared, and the one that did so last.
     declared: BTreeMap<Arc<str>, Weak<Session>>,
     draining: bool,
+    /// Seals what parked calls give their clients.
+    sealer: Sealer,
+    /// What modern requests declared, by how it was written.
+    declarations: BTreeMap<Box<[u8]>, ClientCapabilities>,
+    guests: Guests,
+    /// Streams on which modern clients listen.
+    listeners: usize,
 }
 
 impl Worker {
@@ -164,6 +184,10 @@ impl Worker {
             announced: None,
             declared: BTreeMap::new(),
             draining: false,
+            sealer: Sealer::new(&seat.sessions.derive("requestState")),
+            declarations: BTreeMap::new(),
+            guests: Guests::default(),
+            listeners: 0,
             config: seat.config,
             table: seat.table,
             sessions: seat.sessions,
@@ -263,8 +287,14 @@ impl Worker {
             Parcel::Forward(forward) => self.admit(*forward),
             Parcel::Open(asker) => self.open_for(&asker),
             Parcel::Answered(answered) => {
-                let refers = answered.exchange;
-                self.answer(refers, &answered.text, answered.id, answered.error);
+                let Answered {
+                    exchange,
+                    text,
+                    id,
+                    body,
+                    era,
+                } = *answered;
+                self.answer(exchange, &text, Response { id, body, era });
             }
             Parcel::Failed(exchange, refusal) => self.refuse(exchange, *refusal),
             Parcel::Said(exchange, said) => self.say(exchange, *said),
@@ -289,6 +319,10 @@ impl Worker {
             }
             Parcel::Relayed(relayed) => self.relayed(*relayed),
             Parcel::Ended(session) => self.session_ended(session),
+            Parcel::Returned(returned) => self.returned(*returned),
+            Parcel::Left(call, visitor) => self.left(call, visitor),
+            Parcel::Wants(key, level) => self.level_wanted(&key, level),
+            Parcel::Follow(asker, uri) => self.follow_for(&asker, &uri),
             Parcel::LevelChosen(session, level) => self.level_chosen(session, level),
             Parcel::RootsChanged(session) => self.roots_changed(session),
             Parcel::ClientProgress(session, ask, text) => self.client_progress(session, ask, &text),

@@ -5,6 +5,8 @@
 
 use crate::id::{ConnectionId, ExchangeId, Home, Place, SessionKey, WorkerId};
 use crate::jsonrpc::parse::Span;
+use crate::mcp::Era;
+use crate::mcp::headers::HeaderParam;
 use crate::mcp::method::Method;
 use crate::mcp::revision::Revision;
 use crate::refusal::Refusal;
@@ -21,7 +23,7 @@ pub enum Parcel {
     Forward(Box<Forward>),
     /// To a conversation's owner: open it, if it is not open, so that its lists become known.
     Open(Box<Asker>),
-    /// Home: the server's answer.
+    /// Home: the server's answer, or that of an exchange which goes on with this one.
     Answered(Box<Answered>),
     /// Home: there will be no answer of the server.
     Failed(ExchangeId, Box<Refusal>),
@@ -55,6 +57,14 @@ pub enum Parcel {
     Resumed(Home, Place, EventId, Arc<Session>),
     /// To where an exchange's stream was resumed: show this.
     Relayed(Box<Relayed>),
+    /// To a parked call: its client is back with answers.
+    Returned(Box<Returned>),
+    /// To a parked call: who came back for it is gone.
+    Left(ExchangeId, Home),
+    /// To a conversation's owner: this listener wants to hear of that resource.
+    Follow(Box<Asker>, Arc<str>),
+    /// To an HTTP conversation's owner: somebody without a session wants to hear of this level.
+    Wants(Arc<Key>, u8),
     /// To everyone: this session has ended.
     Ended(SessionKey),
     /// To everyone: this session chose a level.
@@ -78,6 +88,19 @@ pub struct Posted {
     pub from: Place,
     /// The message as it came.
     pub text: Vec<u8>,
+}
+
+/// A client that is back with what a parked call waits for.
+#[derive(Debug)]
+pub struct Returned {
+    /// The call.
+    pub exchange: ExchangeId,
+    /// Which of its rounds is answered.
+    pub round: u32,
+    /// The exchange in which the client came back, and which the call's answer goes to.
+    pub visitor: Home,
+    /// The `inputResponses` as they came; empty if there are none.
+    pub responses: Vec<u8>,
 }
 
 /// More of an exchange's stream that is shown by another worker.
@@ -123,8 +146,10 @@ pub struct Forward {
 }
 
 /// A request as the server will see it, but for its id and progress token.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Outgoing {
+    /// The era in which it is written: the client's, until it is known which one the server speaks.
+    pub era: Era,
     /// The method.
     pub method: Method,
     /// The params as they stand; empty if there are none.
@@ -133,6 +158,25 @@ pub struct Outgoing {
     pub token: Option<Span>,
     /// The resource that is subscribed to or no longer, for the two methods that do.
     pub subscription: Option<String>,
+    /// The least serious level of log messages that a modern client wants, if any.
+    pub level: Option<u8>,
+    /// The arguments that an HTTP request of the modern era repeats in its head.
+    pub mirrored: Option<Arc<[HeaderParam]>>,
+}
+
+impl Outgoing {
+    /// What we ask a server ourselves.
+    pub(super) fn own(method: Method, params: Vec<u8>) -> Outgoing {
+        Outgoing {
+            era: Era::Legacy,
+            method,
+            params,
+            token: None,
+            subscription: None,
+            level: None,
+            mirrored: None,
+        }
+    }
 }
 
 /// A server's answer.
@@ -144,8 +188,10 @@ pub struct Answered {
     pub text: Vec<u8>,
     /// Where in it the id stands.
     pub id: Span,
-    /// Whether it is an error of the server.
-    pub error: bool,
+    /// Where the result stands, or the error.
+    pub body: Result<Span, Span>,
+    /// The era in which it is written.
+    pub era: Era,
 }
 
 /// What a server said about an exchange before its answer.
@@ -159,6 +205,8 @@ pub enum Said {
     Notification(Vec<u8>),
     /// A request of the server under our id.
     Request(Vec<u8>, u64),
+    /// It wanted to ask what the client has not declared: the object that would have to be.
+    Lacking(&'static str),
 }
 
 /// An exchange that nobody waits for any more.
@@ -219,6 +267,7 @@ impl Parcel {
                 | Parcel::RootsChanged(_)
                 | Parcel::ClientProgress(..)
                 | Parcel::Posted(_)
+                | Parcel::Wants(..)
         )
     }
 }

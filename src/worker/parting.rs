@@ -78,8 +78,8 @@ impl Worker {
             match self.pools[server].next_waiter() {
                 Some(Waiter::Exchange(exchange)) => self.take_turn(exchange),
                 Some(Waiter::Errand(errand)) => {
-                    let (errand, body) = *errand;
-                    self.run_errand(errand, body);
+                    let (errand, letter) = *errand;
+                    self.run_errand(errand, letter);
                 }
                 None => break,
             }

@@ -7,19 +7,23 @@
 //! ```
 
 use super::Worker;
+use super::changes::Changes;
 use super::effect::{Close, Effect};
 use super::forward::{Awaiter, Pending, Step};
+use super::letter::Letter;
 use super::link::Errand;
 use super::parcel::{self, Asker, Forward, Opened, Outgoing, Parcel, Standing};
 use super::peers::{Child, Peer};
+use super::probe::Guess;
 use crate::config::limits::{ASKED_CHILDREN_MAX, INITIALIZE_TIMEOUT};
 use crate::config::{Share, Transport};
 use crate::event::Event;
 use crate::http::Outbox;
 use crate::id::{ConnectionId, SessionKey, WorkerId};
-use crate::jsonrpc::parse::{self, Span};
+use crate::jsonrpc::parse::Span;
 use crate::jsonrpc::write;
-use crate::mcp::handshake::{self, Introduced};
+use crate::mcp::Era;
+use crate::mcp::handshake::Introduced;
 use crate::mcp::method::Method;
 use crate::refusal::Refusal;
 use crate::router::directory::Report;
@@ -56,6 +60,10 @@ pub(super) struct Partner {
     pub(super) forgotten_early: u8,
     /// Whether it ever listed what it offers.
     pub(super) has_listed: bool,
+    /// What is known of its server's era before that has answered.
+    pub(super) guess: Guess,
+    /// How a modern server is listened to.
+    pub(super) changes: Changes,
     /// When its lists are to be fetched again, after they were not answered.
     pub(super) relist_at: Option<Time>,
 }
@@ -148,6 +156,8 @@ impl Worker {
             lists_skipped: 0,
             forgotten_early: 0,
             has_listed: false,
+            guess: Guess::default(),
+            changes: Changes::default(),
             relist_at: None,
         };
         let server = key.server;
@@ -165,6 +175,9 @@ impl Worker {
         };
         partner.conversation.reopen(now);
         partner.opening_since = now;
+        if partner.guess == Guess::Refused {
+            partner.guess = Guess::Open;
+        }
         partner.epoch += 1;
         let server = partner.conversation.server.clone();
         self.wake_at(now + INITIALIZE_TIMEOUT);
@@ -196,18 +209,6 @@ impl Worker {
                 self.introduce(key);
             }
         }
-    }
-
-    /// Sends `initialize`.
-    pub(super) fn introduce(&mut self, key: &Key) {
-        let deadline = self.now + INITIALIZE_TIMEOUT;
-        let outgoing = Outgoing {
-            method: Method::Initialize,
-            params: handshake::introduction(&key.capabilities),
-            token: None,
-            subscription: None,
-        };
-        self.ask_for_itself(key, Step::Initialize, deadline, &outgoing);
     }
 
     /// Sends a request that the conversation itself wants answered.
@@ -243,12 +244,9 @@ impl Worker {
                 Ok(introduced) => self.introduced(key, introduced, session_id),
                 Err(cause) => self.conversation_failed(key, &cause),
             },
-            (Step::Initialize, Err(error)) => {
-                let message =
-                    parse::member(text, error, "message").and_then(|m| parse::string(text, m));
-                let cause = format!("it refused initialize: {}", message.unwrap_or_default());
-                self.conversation_failed(key, &cause);
-            }
+            (Step::Initialize, Err(error)) => self.not_initialized(key, text, error),
+            (Step::Probe, answer) => self.probed(key, text, answer),
+            (Step::Listen, answer) => self.changes_ended(key, answer.map(drop).map_err(drop)),
             (Step::List(kind), Ok(result)) => self.take_list(key, kind, text, result),
             // A server that announces a capability and does not know its list has an empty one.
             (Step::List(_), Err(_)) => {
@@ -281,6 +279,10 @@ impl Worker {
         let mut message = Vec::new();
         write::notification(&mut message, Method::Initialized.name(), b"");
         match partner.child {
+            _ if opened.revision.era() == Era::Modern => {
+                self.prepare_slice(key, &opened);
+                self.conversation_ready(key);
+            }
             Some(_) => {
                 self.tell_server(key, message);
                 self.conversation_ready(key);
@@ -294,7 +296,7 @@ impl Worker {
                         key: Arc::new(key.clone()),
                         epoch: opened.epoch,
                     },
-                    message,
+                    Letter::plain(message),
                 );
             }
         }
@@ -311,6 +313,7 @@ impl Worker {
         };
         let took = now.since(partner.opening_since);
         let (name, version) = (introduced.name.clone(), introduced.version.clone());
+        let modern = introduced.revision.era() == Era::Modern;
         partner.conversation.opened(now, introduced);
         let server = partner.conversation.server.clone();
         let is_http = partner.child.is_none();
@@ -331,6 +334,10 @@ impl Worker {
         }
         self.tell_standing(key);
         self.dispatch_waiting(key);
+        if modern {
+            self.relist(key);
+            return self.listen_for_changes(key);
+        }
         for uri in subscribed {
             self.ask_quietly(key, Method::ResourcesSubscribe, &uri_params(&uri));
         }
@@ -352,12 +359,7 @@ impl Worker {
     /// Sends a request whose answer changes nothing.
     pub(super) fn ask_quietly(&mut self, key: &Key, method: Method, params: &[u8]) {
         let deadline = self.now + INITIALIZE_TIMEOUT;
-        let outgoing = Outgoing {
-            method,
-            params: params.to_vec(),
-            token: None,
-            subscription: None,
-        };
+        let outgoing = Outgoing::own(method, params.to_vec());
         self.ask_for_itself(key, Step::Quiet, deadline, &outgoing);
     }
 

@@ -11,6 +11,8 @@ use crate::event::{Event, RequestAnswered, SessionEnd};
 use crate::http::Outbox;
 use crate::http::outbox::SharedAhead;
 use crate::id::{ConnectionId, ExchangeId, Home, Place};
+use crate::mcp::Era;
+use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::session::replay::EventId;
 use crate::time::Time;
@@ -87,6 +89,8 @@ pub(super) struct StdioFront {
     pub(super) lines: Lines,
     pub(super) outbox: Outbox,
     pub(super) session: Option<Arc<Session>>,
+    /// The streams on which a modern client listens.
+    pub(super) listeners: Vec<Arc<Session>>,
     /// Whether its input has ended.
     pub(super) ended: bool,
 }
@@ -448,13 +452,21 @@ impl Worker {
                     });
                     session.touch(self.now);
                     self.event(Event::StreamClosed);
+                    if session.listener.is_some() {
+                        self.end_listening(session);
+                    }
                 }
                 if let Some(front) = client.sse {
                     self.front_closed(id, *front);
                 }
-                if let Some(exchange) = client.exchange
-                    && let Some(exchange) = self.exchanges.get_mut(exchange_ticket(exchange))
+                if let Some(id) = client.exchange
+                    && let Some(exchange) = self.exchanges.get_mut(exchange_ticket(id))
                 {
+                    if exchange.era() == Era::Modern {
+                        // Whoever hangs up in this era cancels (transports/streamable-http, "Cancellation").
+                        exchange.sink = Sink::Gone;
+                        return self.give_up(id, Refusal::Cancelled, "the client hung up");
+                    }
                     exchange.sink = match exchange.sink {
                         Sink::Stream { at, .. } if exchange.session.is_some() => Sink::Lost { at },
                         _ => Sink::Gone,
@@ -462,6 +474,9 @@ impl Worker {
                 }
             }
             Peer::Stdio(front) => {
+                for session in &front.listeners {
+                    self.end_listening(session);
+                }
                 if let Some(session) = front.session {
                     self.end_session(&session, SessionEnd::Closed);
                 }

@@ -1,13 +1,15 @@
 //! Sending exchanges to HTTP servers from whichever worker they came to.
 
 use super::exchange::Awaits;
-use super::forward::{Awaiter, Pending, Waiter, write_request};
-use super::intent::Sending;
+use super::forward::{Awaiter, Pending, Waiter};
+use super::letter::{Letter, suited};
 use super::link::Errand;
-use super::parcel::{self, Asker, Forward, Opened, Parcel, Standing};
+use super::parcel::{self, Asker, Forward, Opened, Outgoing, Parcel, Standing};
 use super::{Worker, exchange_ticket, wire_id};
 use crate::config::{Server, Transport};
 use crate::id::{ConnectionId, ExchangeId, Home, SessionKey};
+use crate::mcp::Era;
+use crate::mcp::bridge::input;
 use crate::upstream::conversation::Key;
 use crate::upstream::pool::Lease;
 use std::collections::{BTreeMap, VecDeque};
@@ -45,7 +47,15 @@ impl Default for Slice {
 
 impl Worker {
     /// Sends an exchange's request on its way.
-    pub(super) fn send(&mut self, id: ExchangeId, sending: Sending) {
+    pub(super) fn send(&mut self, id: ExchangeId, key: Key, outgoing: Outgoing) {
+        // A modern client may need a session at its server that it does not have itself.
+        if let Some((key, outgoing)) = self.lodge(id, key, outgoing) {
+            self.send_in(id, key, outgoing);
+        }
+    }
+
+    /// Sends it in that conversation.
+    pub(super) fn send_in(&mut self, id: ExchangeId, key: Key, outgoing: Outgoing) {
         let now = self.now;
         let home = Home {
             worker: self.id,
@@ -59,7 +69,14 @@ impl Worker {
         if let Some(session) = &session {
             session.reach_servers();
         }
-        let Sending { key, outgoing } = sending;
+        // A modern server may want to know something first, and be sent the same again with that.
+        if exchange.era() == Era::Legacy
+            && self.table.eras[key.server] == Era::Modern
+            && exchange.original.is_none()
+            && input::may_ask(outgoing.method)
+        {
+            exchange.original = Some(Box::new(outgoing.clone()));
+        }
         let server = &self.table.servers[key.server];
         let through_owner = match server.transport {
             Transport::Stdio(_) => true,
@@ -182,7 +199,9 @@ impl Worker {
         else {
             return self.link_free(link);
         };
-        let user = exchange.session.as_ref().map(|session| session.key);
+        let session = exchange.session.clone();
+        let user = session.as_ref().map(|session| session.key);
+        let era = self.era_in(&key).unwrap_or(outgoing.era);
         let pending = self.pendings.insert(Pending {
             key: (*key).clone(),
             epoch: self.epoch(&key),
@@ -191,8 +210,8 @@ impl Worker {
             subscription: None,
         });
         let wire = wire_id::pack(self.id, pending);
-        let mut body = Vec::with_capacity(outgoing.params.len() + 80);
-        write_request(&mut body, wire, &outgoing);
+        let suited = suited(&outgoing, era, session.as_deref());
+        let letter = Letter::request(wire, &suited);
         let Some(exchange) = self.exchanges.get_mut(exchange_ticket(id)) else {
             return;
         };
@@ -202,7 +221,7 @@ impl Worker {
             pending,
             resend: (!resent).then_some(outgoing),
         };
-        self.put_on(link, Errand::Request { pending, key }, &body);
+        self.put_on(link, Errand::Request { pending, key }, &letter);
     }
 
     /// The owner of a conversation says how it stands.

@@ -24,6 +24,7 @@ use crate::http::{Method, Piece};
 use crate::id::{ConnectionId, Place};
 use crate::jsonrpc::envelope::{Envelope, EnvelopeError};
 use crate::jsonrpc::write;
+use crate::mcp::Era;
 use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::session::store::SessionId;
@@ -130,7 +131,7 @@ impl Worker {
         if self.draining {
             self.respond_refused(id, &Refusal::Draining);
             return self.event(Event::RequestAnswered(Box::new(RequestAnswered {
-                status: Refusal::Draining.status(),
+                status: Refusal::Draining.status(Era::Legacy),
                 ..*note
             })));
         }
@@ -204,6 +205,7 @@ impl Worker {
             stream_only: false,
             session: front.session.clone(),
             principal: front.principal.clone(),
+            declared: None,
             peer: Some(address),
         };
         if let Some(session) = &caller.session {
@@ -236,7 +238,7 @@ impl Worker {
         match refusal {
             None => self.respond(id, 202, &[], &[]),
             Some(refusal) => {
-                note.status = refusal.status();
+                note.status = refusal.status(Era::Legacy);
                 self.respond_refused(id, refusal);
             }
         }
@@ -245,13 +247,18 @@ impl Worker {
 
     fn respond_refused(&mut self, id: ConnectionId, refusal: &Refusal) {
         let mut body = Vec::new();
-        write::error(&mut body, b"null", &refusal.to_json());
+        write::error(&mut body, b"null", &refusal.to_json(Era::Legacy));
         let seconds = refusal.retry_after().map(|seconds| seconds.to_string());
         let mut fields = vec![super::answer::JSON];
         if let Some(seconds) = &seconds {
             fields.push(("retry-after", seconds.as_bytes()));
         }
-        self.respond(id, refusal.status(), &fields, &[Piece::Bytes(&body)]);
+        self.respond(
+            id,
+            refusal.status(Era::Legacy),
+            &fields,
+            &[Piece::Bytes(&body)],
+        );
     }
 
     // ── the stream ───────────────────────────────────────────────────────────────────────────────

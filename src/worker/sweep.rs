@@ -3,19 +3,24 @@
 //! There is no timer for each thing: every deadline is a field, the earliest of them is known, and when it
 //! has come all are looked at. A deadline that moved on costs nothing until then.
 
+use super::answer::event_bytes;
 use super::effect::Close;
 use super::exchange::{Awaits, Sink};
-use super::forward::Awaiter;
+use super::forward::{Awaiter, Step};
 use super::intent::{Local, LocalAnswer, Opening};
 use super::partner::Listening;
 use super::peers::Peer;
 use super::{Worker, connection_id, exchange_id, exchange_ticket};
 use crate::config::limits::{
-    CONVERSATION_IDLE_TIMEOUT, INITIALIZE_TIMEOUT, LIST_CHANGED_INTERVAL, STREAM_KEEP_ALIVE,
+    CONVERSATION_IDLE_TIMEOUT, INITIALIZE_TIMEOUT, LIST_CHANGED_INTERVAL, PROBE_TIMEOUT,
+    STREAM_KEEP_ALIVE,
 };
 use crate::event::{Event, SessionEnd};
 use crate::http::sse::KEEP_ALIVE;
+use crate::mcp::Era;
+use crate::mcp::bridge::listen;
 use crate::mcp::listing::Kind;
+use crate::mcp::meta::OURSELVES;
 use crate::mcp::method::Method;
 use crate::refusal::Refusal;
 use crate::router::table::Table;
@@ -45,6 +50,10 @@ impl Worker {
             self.sweep_pools(),
             self.sweep_catchings(),
             self.expire_asks(),
+            self.sweep_parked(),
+            self.sweep_inquiries(),
+            self.sweep_guests(),
+            self.sweep_changes(),
             self.sweep_sessions(),
             self.announce_if_due(),
         ];
@@ -151,6 +160,13 @@ impl Worker {
             match pending.awaiter {
                 Awaiter::Step(_, until) | Awaiter::Ghost(until) if until > self.now => {
                     next = next.min(until)
+                }
+                Awaiter::Step(Step::Probe, _) => {
+                    let limit = PROBE_TIMEOUT.as_secs();
+                    let key = pending.key.clone();
+                    self.pendings.remove(ticket);
+                    let cause = format!("it did not answer server/discover within {limit} s");
+                    self.not_modern(&key, &cause);
                 }
                 Awaiter::Step(..) => {
                     let limit = INITIALIZE_TIMEOUT.as_secs();
@@ -320,17 +336,30 @@ impl Worker {
             return;
         };
         let batch = exchange.sink.batch();
+        let era = exchange.era();
+        let (own_id, principal, stream_only) = (
+            exchange.id.clone(),
+            exchange.principal.clone(),
+            exchange.stream_only,
+        );
         let local = |answer, method| Local {
-            id: exchange.id.clone(),
+            id: own_id,
             method,
             tool: None,
-            principal: exchange.principal.clone(),
+            principal,
             answer,
-            stream_only: exchange.stream_only,
+            era,
+            stream_only,
         };
         match exchange.awaits {
             Awaits::Lists(kind, cursor) => {
-                let answer = self.page(exchange.session.as_deref(), kind, cursor.as_deref());
+                let answer = match &exchange.declared {
+                    None => self.page(exchange.session.as_deref(), kind, cursor.as_deref()),
+                    Some(declared) => {
+                        let capabilities = Some(&declared.capabilities);
+                        self.page_for(capabilities, Era::Modern, kind, cursor.as_deref())
+                    }
+                };
                 self.answer_released(connection, batch, local(answer, kind.method()));
             }
             Awaits::Servers(hello) => {
@@ -361,17 +390,30 @@ impl Worker {
         };
         let mut told = 0;
         for ticket in self.wires.tickets() {
-            let session = match self.wires.get(ticket).map(|wire| &wire.peer) {
-                Some(Peer::Client(client)) if client.sse.is_none() => client.standing.clone(),
-                _ => self.front_session(connection_id(ticket)),
+            let id = connection_id(ticket);
+            let mut sessions: Vec<Arc<Session>> =
+                match self.wires.get(ticket).map(|wire| &wire.peer) {
+                    Some(Peer::Client(client)) if client.sse.is_none() => {
+                        client.standing.iter().cloned().collect()
+                    }
+                    Some(Peer::Stdio(front)) => front.listeners.clone(),
+                    _ => Vec::new(),
+                };
+            sessions.extend(self.front_session(id));
+            if sessions.is_empty() {
+                continue;
             };
-            let Some(session) = session else { continue };
-            let changed = changed_for(&before, &self.table, &session);
-            told += usize::from(!changed.is_empty());
-            for method in changed {
-                let mut message = Vec::new();
-                crate::jsonrpc::write::notification(&mut message, method.name(), b"");
-                self.tell_session(&session, message.into());
+            for session in sessions {
+                let mut changed = changed_for(&before, &self.table, &session);
+                if let Some(listener) = &session.listener {
+                    changed.retain(|method| listener.filter.wants(*method, None));
+                }
+                told += usize::from(!changed.is_empty());
+                for method in changed {
+                    let mut message = Vec::new();
+                    crate::jsonrpc::write::notification(&mut message, method.name(), b"");
+                    self.tell_session(&session, message.into());
+                }
             }
         }
         if told > 0 {
@@ -391,8 +433,15 @@ impl Worker {
                 continue;
             };
             client.connection.begin_drain();
-            if client.standing.take().is_some() {
+            if let Some(session) = client.standing.take() {
                 self.event(Event::StreamClosed);
+                if let Some(listener) = &session.listener {
+                    self.stream_bytes(
+                        id,
+                        &event_bytes(None, &listen::ended(&listener.id, OURSELVES)),
+                    );
+                    self.end_listening(&session);
+                }
                 self.end_event_stream(id);
             }
             self.settle(id);

@@ -4,6 +4,7 @@ use super::partner::uri_params;
 use super::{Worker, ticket};
 use crate::id::{ConnectionId, SessionKey};
 use crate::jsonrpc::write;
+use crate::mcp::Era;
 use crate::mcp::method::Method;
 use crate::mcp::params::LEVELS;
 use crate::upstream::conversation::Key;
@@ -33,6 +34,10 @@ impl Worker {
             partner.sessions.remove(&session);
             let orphans = partner.conversation.leave(now, session);
             if partner.conversation.is_open() {
+                if !orphans.is_empty() && self.era_in(&key) == Some(Era::Modern) {
+                    self.listen_for_changes(&key);
+                    continue;
+                }
                 for uri in orphans {
                     self.ask_quietly(&key, Method::ResourcesUnsubscribe, &uri_params(&uri));
                 }
@@ -72,9 +77,18 @@ impl Worker {
         }
     }
 
+    /// Somebody without a session wants to hear of that level of log messages.
+    pub(super) fn level_wanted(&mut self, key: &Key, level: u8) {
+        if let Some(partner) = self.partners.get_mut(key) {
+            partner.conversation.want_level(level);
+            self.set_level(key);
+        }
+    }
+
     pub(super) fn roots_changed(&mut self, session: SessionKey) {
         let own = self.partners.iter().filter(|(key, partner)| {
             partner.conversation.is_open()
+                && partner.conversation.speaks_legacy()
                 && (key.session == Some(session)
                     || partner.conversation.sole_user(self.now) == Some(session))
         });

@@ -7,8 +7,8 @@ use crate::{Cover, chance::Chance};
 use std::sync::Arc;
 use std::time::Duration;
 use switchbox::config::{
-    Access, Command, Config, Filter, Http, Level, Log, LogFormat, Metrics, Names, Scheme, Server,
-    Share, Transport,
+    Access, Command, Config, EraChoice, Filter, Http, Level, Log, LogFormat, Metrics, Names,
+    Scheme, Server, Share, Transport,
 };
 use switchbox::time::Time;
 
@@ -278,6 +278,7 @@ fn config(chance: &mut Chance, specs: &[Spec]) -> Config {
                 true => Share::PerSession,
                 false => Share::Shared,
             },
+            era: EraChoice::Auto,
             required: false,
         })
     };

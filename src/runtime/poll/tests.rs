@@ -7,7 +7,7 @@ use super::super::inbox::{Inbox, inbox};
 use super::super::mail::Loads;
 use super::super::process::Pipes;
 use super::*;
-use crate::config::{Http, Scheme, Server, Share, Transport};
+use crate::config::{EraChoice, Http, Scheme, Server, Share, Transport};
 use crate::event::Event;
 use crate::http::outbox::{Outbox, SharedAhead};
 use crate::id::WorkerId;
@@ -278,6 +278,7 @@ fn server(port: u16) -> Arc<Server> {
         timeout: Duration::from_secs(1),
         connections: 1,
         share: Share::Shared,
+        era: EraChoice::Auto,
         required: false,
     })
 }

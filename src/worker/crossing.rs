@@ -1,0 +1,152 @@
+//! Answers on their way from a server of one era to a client of the other; what they become is the bridge's
+//! affair, what follows from them is decided here.
+
+use super::answer::Response;
+use super::exchange::Exchange;
+use super::{Worker, exchange_ticket};
+use crate::id::ExchangeId;
+use crate::jsonrpc::parse::Span;
+use crate::mcp::Era;
+use crate::mcp::bridge::error::{self, Translated};
+use crate::mcp::bridge::result::{self, Outcome, Output};
+use crate::mcp::bridge::{Cell, input};
+use crate::mcp::meta::OURSELVES;
+use crate::mcp::method::Method;
+use crate::mcp::revision::Revision;
+use crate::refusal::Refusal;
+
+impl Worker {
+    /// Answers an exchange in which at least one side is modern.
+    pub(super) fn answer_across(&mut self, id: ExchangeId, text: &[u8], response: Response) {
+        let Some(exchange) = self.exchanges.get(exchange_ticket(id)) else {
+            return;
+        };
+        let method = exchange.method;
+        match (exchange.era(), response.era, response.body) {
+            (Era::Modern, Era::Legacy, Ok(result)) => {
+                let result = result::for_modern(method, text, result, OURSELVES);
+                self.finish(id, Ok(&result));
+            }
+            (Era::Legacy, Era::Modern, Ok(result)) => {
+                self.answer_legacy(id, text, response, result)
+            }
+            (_, _, Err(error)) => self.fail_across(id, text, response, error),
+            _ => self.pass_on(id, text, response),
+        }
+    }
+
+    /// Answers a legacy client with a modern server's result.
+    fn answer_legacy(&mut self, id: ExchangeId, text: &[u8], response: Response, result: Span) {
+        let Some(exchange) = self.exchanges.get(exchange_ticket(id)) else {
+            return;
+        };
+        match result::result_type(text, result) {
+            Outcome::Complete => {
+                let (method, output) = (exchange.method, self.output_of(exchange));
+                let session = exchange.session.as_ref();
+                let revision = session.map_or(Revision::LATEST, |session| session.revision);
+                match result::for_legacy(method, text, result, revision, output) {
+                    Some(result) => self.finish(id, Ok(&result)),
+                    None => self.pass_on(id, text, response),
+                }
+            }
+            Outcome::InputRequired => self.inquire(id, text, result),
+            Outcome::Task | Outcome::Unknown => {
+                let server = exchange.awaits.server().map(|server| server.name.clone());
+                let refusal = Refusal::Failed {
+                    server: server.unwrap_or_default(),
+                    cause: "its result is of a type that was not asked for".into(),
+                };
+                self.refuse(id, refusal);
+            }
+        }
+    }
+
+    /// Answers an exchange whose server answered with an error.
+    fn fail_across(&mut self, id: ExchangeId, text: &[u8], response: Response, error: Span) {
+        let Some(exchange) = self.exchanges.get(exchange_ticket(id)) else {
+            return;
+        };
+        let cell = Cell::new(exchange.era(), response.era);
+        let name = exchange.awaits.server().map(|server| server.name.clone());
+        let server = name.unwrap_or_default();
+        let failed = |cause: &str| Refusal::Failed {
+            server: server.clone(),
+            cause: cause.into(),
+        };
+        let uri = exchange.uri.as_deref();
+        match error::translated(cell, exchange.method, text, error, uri) {
+            Translated::Same => self.pass_on(id, text, response),
+            Translated::Error(error) => self.finish(id, Err(&error)),
+            Translated::UrlsRequired(urls) => {
+                let keys: Vec<String> = (1..=urls.len())
+                    .map(|n| input::key(Method::Elicit, n))
+                    .collect();
+                let questions: Vec<(&str, Method, &[u8])> = keys
+                    .iter()
+                    .zip(urls)
+                    .map(|(key, url)| (&**key, Method::Elicit, url.of(text)))
+                    .collect();
+                let result = input::input_required(&questions, None, OURSELVES);
+                self.finish(id, Ok(&result));
+            }
+            Translated::HeaderMismatch => {
+                self.refuse(
+                    id,
+                    failed("it says that the head of the request differs from its body"),
+                );
+            }
+            Translated::MissingCapability { required } => {
+                let required = required.map_or("{}".into(), |span| {
+                    String::from_utf8_lossy(span.of(text)).into_owned()
+                });
+                match cell.client {
+                    Era::Modern => self.refuse(id, Refusal::CapabilityMissing(required)),
+                    Era::Legacy => {
+                        let cause = format!("it needs a client that declares {required}");
+                        self.refuse(id, failed(&cause));
+                    }
+                }
+            }
+            Translated::Version { .. } => {
+                self.refuse(
+                    id,
+                    failed("it no longer speaks the protocol revision that it spoke"),
+                );
+            }
+        }
+    }
+
+    /// How the client was shown the output schema of the tool that was called.
+    fn output_of(&self, exchange: &Exchange) -> Output {
+        let capabilities = exchange
+            .session
+            .as_ref()
+            .map(|session| &session.capabilities);
+        let route = exchange
+            .tool
+            .as_ref()
+            .and_then(|tool| self.table.catalog(capabilities).tool(tool));
+        route.map_or(Output::default(), |route| route.output)
+    }
+}
+
+impl Exchange {
+    /// The HTTP status that goes with a server's error.
+    pub(super) fn status_of(&self, error: &[u8]) -> u16 {
+        match self.era() {
+            Era::Legacy => 200,
+            Era::Modern => {
+                let whole = Span {
+                    start: 0,
+                    end: error.len(),
+                };
+                match error::code(error, whole) {
+                    Some(-32601) => 404,
+                    Some(-32022..=-32020) => 400,
+                    _ => 200,
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! A request as a server is sent it: in the era that the server speaks, under our id, with what an HTTP head
+//! must repeat of it.
+
+use super::parcel::Outgoing;
+use crate::http::write::field;
+use crate::jsonrpc::parse::{self, Span};
+use crate::jsonrpc::write;
+use crate::mcp::Era;
+use crate::mcp::bridge::request;
+use crate::mcp::headers::{self, write_params};
+use crate::mcp::method::Method;
+use crate::mcp::params::LEVELS;
+use crate::mcp::revision::Revision;
+use crate::session::Session;
+use std::borrow::Cow;
+
+/// The level from which on a modern server is asked for log messages in the name of a legacy client that chose
+/// none: a modern server that is not asked sends none at all.
+const LEVEL_UNCHOSEN: u8 = 1;
+const _: () = assert!(LEVELS[LEVEL_UNCHOSEN as usize].len() == "info".len());
+
+/// What one HTTP request carries.
+#[derive(Debug)]
+pub(super) struct Letter {
+    /// Fields of the head that repeat what the body says.
+    pub(super) fields: Vec<u8>,
+    /// The body.
+    pub(super) body: Vec<u8>,
+}
+
+impl Letter {
+    /// A message that needs no fields of its own.
+    pub(super) fn plain(body: Vec<u8>) -> Letter {
+        let fields = Vec::new();
+        Letter { fields, body }
+    }
+
+    /// Adds the field that names the revision.
+    pub(super) fn name_revision(&mut self, revision: Revision) {
+        let name = revision.name().as_bytes();
+        field(&mut self.fields, "mcp-protocol-version", name);
+    }
+
+    /// A request under our id.
+    pub(super) fn request(wire: u64, outgoing: &Outgoing) -> Letter {
+        let mut body = Vec::with_capacity(outgoing.params.len() + 80);
+        write_request(&mut body, wire, outgoing);
+        let mut fields = Vec::new();
+        if outgoing.era == Era::Modern {
+            mirror(&mut fields, outgoing);
+        }
+        Letter { fields, body }
+    }
+}
+
+/// Writes what the head of a modern request repeats of its body (2026-07-28 basic/transports/streamable-http,
+/// "Request Metadata").
+fn mirror(fields: &mut Vec<u8>, outgoing: &Outgoing) {
+    field(fields, "mcp-method", outgoing.method.name().as_bytes());
+    let params = &outgoing.params;
+    let whole = Span {
+        start: 0,
+        end: params.len(),
+    };
+    let member = match outgoing.method {
+        Method::ToolsCall | Method::PromptsGet => "name",
+        Method::ResourcesRead => "uri",
+        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => "taskId",
+        _ => return,
+    };
+    let name = parse::member(params, whole, member).and_then(|span| parse::string(params, span));
+    if let Some(name) = name {
+        field(fields, "mcp-name", headers::encode(&name).as_bytes());
+    }
+    if let Some(mirrored) = &outgoing.mirrored {
+        let arguments = parse::member(params, whole, "arguments");
+        write_params(fields, mirrored, params, arguments);
+    }
+}
+
+/// A request as a server of that era must be sent it; `session` is its client's, if it has one.
+pub(super) fn suited<'a>(
+    outgoing: &'a Outgoing,
+    era: Era,
+    session: Option<&Session>,
+) -> Cow<'a, Outgoing> {
+    let (params, token) = match (outgoing.era, era) {
+        (Era::Legacy, Era::Modern) => {
+            let declared = session.map_or("{}", |session| session.capabilities.text());
+            let capabilities = request::capabilities_for_modern(declared);
+            let level = session.and_then(|session| session.level());
+            let level = level.unwrap_or(LEVEL_UNCHOSEN);
+            let meta = request::own_meta(&capabilities, None, Some(level));
+            request::for_modern(&outgoing.params, &meta)
+        }
+        (Era::Modern, Era::Legacy) => request::for_legacy(&outgoing.params),
+        (Era::Legacy, Era::Legacy) | (Era::Modern, Era::Modern) => return Cow::Borrowed(outgoing),
+    };
+    Cow::Owned(Outgoing {
+        era,
+        method: outgoing.method,
+        params,
+        token,
+        subscription: None,
+        level: outgoing.level,
+        mirrored: outgoing.mirrored.clone(),
+    })
+}
+
+/// Where the progress token stands in a request's params.
+pub(super) fn token_of(params: &[u8]) -> Option<Span> {
+    let whole = Span {
+        start: 0,
+        end: params.len(),
+    };
+    let meta = parse::member(params, whole, "_meta").filter(|meta| params[meta.start] == b'{')?;
+    parse::member(params, meta, "progressToken")
+}
+
+/// A request with our id, and our progress token where the client wants progress.
+pub(super) fn write_request(out: &mut Vec<u8>, id: u64, outgoing: &Outgoing) {
+    out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+    write::integer(out, id);
+    out.extend_from_slice(br#","method":""#);
+    out.extend_from_slice(outgoing.method.name().as_bytes());
+    out.push(b'"');
+    if !outgoing.params.is_empty() {
+        out.extend_from_slice(br#","params":"#);
+        let params = &outgoing.params;
+        let start = out.len();
+        match outgoing.token {
+            Some(token) => {
+                out.extend_from_slice(&params[..token.start]);
+                write::integer(out, id);
+                out.extend_from_slice(&params[token.end..]);
+            }
+            None => out.extend_from_slice(params),
+        }
+        // One message is one line.
+        for byte in &mut out[start..] {
+            if matches!(byte, b'\n' | b'\r') {
+                *byte = b' ';
+            }
+        }
+    }
+    out.push(b'}');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_is_one_line_with_our_id_and_token() {
+        let params = b"{\"_meta\":{\"progressToken\":\"mine\"},\r\n \"name\":\"x\"}".to_vec();
+        let token = Some(Span { start: 26, end: 32 });
+        let outgoing = Outgoing {
+            era: Era::Legacy,
+            method: Method::ToolsCall,
+            params,
+            token,
+            subscription: None,
+            level: None,
+            mirrored: None,
+        };
+        let mut out = Vec::new();
+        write_request(&mut out, 77, &outgoing);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            r#"{"jsonrpc":"2.0","id":77,"method":"tools/call","params":{"_meta":{"progressToken":77},   "name":"x"}}"#
+        );
+    }
+}

@@ -1,0 +1,254 @@
+//! A modern client's message, understood: each request stands on its own and says of itself what a legacy
+//! client says once for its whole session (2026-07-28 basic/index).
+//!
+//! What is wrong is looked for in the order of the specification's table, and nothing that is wrong reaches
+//! a server.
+
+use super::Worker;
+use super::exchange::{Awaits, Declared, Sink};
+use super::intake::NOTHING;
+use super::intent::{Intent, Local, LocalAnswer, Note};
+use super::message::{Caller, refuse, string};
+use crate::config::limits::{CAPABILITIES_BYTES_MAX, CATALOGS_MAX, ID_BYTES_MAX};
+use crate::http::request::RequestHead;
+use crate::jsonrpc::envelope::{Envelope, Kind};
+use crate::jsonrpc::parse::{self, Span};
+use crate::mcp::Era;
+use crate::mcp::bridge;
+use crate::mcp::caching::Caching;
+use crate::mcp::capabilities::ClientCapabilities;
+use crate::mcp::discover;
+use crate::mcp::headers::check_params;
+use crate::mcp::headers::{Mirror, Mismatch};
+use crate::mcp::listing;
+use crate::mcp::meta::VERSION;
+use crate::mcp::method::Method;
+use crate::mcp::params::{self, Params};
+use crate::mcp::revision::Revision;
+use crate::refusal::{Refusal, shown};
+use memchr::memmem;
+
+/// Whether a message carries the envelope of the modern era, whatever its method.
+pub(super) fn says_modern(envelope: &Envelope<'_>) -> bool {
+    let text = envelope.text;
+    // Few legacy messages hold these words at all.
+    memmem::find(text, VERSION.as_bytes()).is_some()
+        && envelope
+            .params
+            .filter(|params| text[params.start] == b'{')
+            .and_then(|params| parse::member(text, params, "_meta"))
+            .filter(|meta| text[meta.start] == b'{')
+            .is_some_and(|meta| parse::member(text, meta, VERSION).is_some())
+}
+
+/// Whether a header names a revision without sessions, or one that nobody here knows.
+pub(super) fn names_modern(version: Option<&str>) -> bool {
+    version.is_some_and(|name| Revision::parse(name).is_none_or(|r| r.era() == Era::Modern))
+}
+
+impl Worker {
+    /// What a modern message comes to; `head` is that of the HTTP request that brought it.
+    pub(super) fn consider_modern(
+        &mut self,
+        mut caller: Caller,
+        head: Option<&RequestHead<'_>>,
+        envelope: &Envelope<'_>,
+    ) -> Intent {
+        // There are no sessions in this era: an id that comes along means nothing.
+        caller.session = None;
+        caller.declared = Some(Declared::nothing());
+        match &envelope.kind {
+            Kind::Request { method, id } => {
+                let (known, id) = (Method::parse(method), id.of(envelope.text));
+                match self.consider_modern_request(&mut caller, head, envelope, method, id) {
+                    Ok(intent) => intent,
+                    Err(Refusal::MethodUnknown(_)) => {
+                        let refusal = Refusal::MethodUnknown(shown(method));
+                        refuse(&caller, id, known, None, refusal)
+                    }
+                    Err(refusal) => refuse(&caller, id, known, None, refusal),
+                }
+            }
+            Kind::Notification { method } => told(&caller, envelope, Method::parse(method)),
+            Kind::Result { .. } | Kind::Error { .. } => {
+                let fact = "clients of this revision send no responses: what they are asked, they \
+                            answer in inputResponses";
+                let id = envelope.id().unwrap_or(b"null");
+                refuse(
+                    &caller,
+                    id,
+                    Method::Other,
+                    None,
+                    Refusal::Invalid(fact.into()),
+                )
+            }
+        }
+    }
+
+    fn consider_modern_request(
+        &mut self,
+        caller: &mut Caller,
+        head: Option<&RequestHead<'_>>,
+        envelope: &Envelope<'_>,
+        name: &str,
+        id: &[u8],
+    ) -> Result<Intent, Refusal> {
+        let text = envelope.text;
+        let method = Method::parse(name);
+        let params = Params::parse(text, envelope.params);
+        let mirror = head.map(Mirror::of);
+        if let Some(mirror) = &mirror {
+            mirror.check_method(name)?;
+            let params = params.as_ref().ok();
+            if let Some(expected) = params.and_then(|params| named(method, params, text)) {
+                mirror.check_name(&expected)?;
+            }
+            let version = params.and_then(|params| params.modern.version);
+            if let Some(version) = version.and_then(|span| parse::string(text, span)) {
+                mirror.check_version(&version)?;
+            }
+        }
+        let params = params.map_err(|fact| Refusal::Meta(fact.into()))?;
+        params
+            .modern
+            .complete(text)
+            .map_err(|fault| Refusal::Meta(fault.to_string()))?;
+        let version = params.modern.version;
+        let version = version
+            .and_then(|span| parse::string(text, span))
+            .unwrap_or_default();
+        if Revision::parse(&version).is_none_or(|revision| revision.era() != Era::Modern) {
+            return Err(Refusal::RevisionUnknown(shown(&version)));
+        }
+        if self.draining {
+            return Err(Refusal::Draining);
+        }
+        if !method.known_in(Era::Modern) {
+            return Err(Refusal::MethodUnknown(name.into()));
+        }
+        let declared = Declared {
+            capabilities: self.declared_capabilities(text, params.modern.capabilities)?,
+            level: params
+                .modern
+                .level
+                .and_then(|span| params::level(text, span)),
+        };
+        caller.declared = Some(declared);
+        let caller = &*caller;
+        let local = |answer| {
+            Ok(Intent::Local(Local {
+                id: id.into(),
+                method,
+                tool: None,
+                principal: caller.principal.clone(),
+                answer,
+                era: Era::Modern,
+                stream_only: caller.stream_only,
+            }))
+        };
+        match method {
+            Method::Discover => {
+                let catalog = self.table.catalog(caller.capabilities());
+                let found = discover::discovered(
+                    catalog.capabilities,
+                    &catalog.instructions,
+                    Caching::NONE,
+                );
+                return local(LocalAnswer::Result(found));
+            }
+            Method::Listen => return self.consider_listen(caller, envelope, &params, id),
+            _ => {}
+        }
+        if let Some(kind) = listing::Kind::listed_by(method) {
+            let cursor = match params.cursor {
+                Some(span) => Some(string(text, span, "cursor")?),
+                None => None,
+            };
+            if let Some(until) = self.lists_awaited_by(caller) {
+                self.admissible(caller)?;
+                return Ok(self.begin(caller, id, method, Awaits::Lists(kind, cursor), until));
+            }
+            return local(self.page_for(
+                caller.capabilities(),
+                Era::Modern,
+                kind,
+                cursor.as_deref(),
+            ));
+        }
+        let routed = self.route(caller, envelope, method, &params)?;
+        if let (Some(head), Some(mirrored)) = (head, &routed.mirrored) {
+            check_params(head.mcp_params(), mirrored, text, params.arguments)?;
+        }
+        self.begin_routed(caller, envelope, method, id, &params, routed)
+    }
+
+    /// What a client declared, in the form in which equal ones are equal. The same few objects come with
+    /// every request, so those that were read before are remembered by how they are written.
+    fn declared_capabilities(
+        &mut self,
+        text: &[u8],
+        span: Option<Span>,
+    ) -> Result<ClientCapabilities, Refusal> {
+        let written = span.map_or(&b"{}"[..], |span| span.of(text));
+        if let Some(known) = self.declarations.get(written) {
+            return Ok(known.clone());
+        }
+        if written.len() > CAPABILITIES_BYTES_MAX {
+            let fact = format!("clientCapabilities exceed {CAPABILITIES_BYTES_MAX} bytes");
+            return Err(Refusal::Meta(fact));
+        }
+        let legacy = bridge::request::capabilities_for_legacy(&String::from_utf8_lossy(written));
+        let known = parse::check(legacy.as_bytes())
+            .ok()
+            .and_then(|span| ClientCapabilities::parse(legacy.as_bytes(), span))
+            .ok_or_else(|| Refusal::Meta("clientCapabilities must be an object".into()))?;
+        if self.declarations.len() >= CATALOGS_MAX {
+            self.declarations.clear();
+        }
+        self.declarations.insert(written.into(), known.clone());
+        Ok(known)
+    }
+}
+
+impl Declared {
+    /// What is known of a request that could not be read yet.
+    pub(super) fn nothing() -> Declared {
+        Declared {
+            capabilities: ClientCapabilities::none(),
+            level: None,
+        }
+    }
+}
+
+/// What `Mcp-Name` has to repeat, if it has to.
+fn named(method: Method, params: &Params, text: &[u8]) -> Option<String> {
+    let span = match method {
+        Method::ToolsCall | Method::PromptsGet => params.name,
+        Method::ResourcesRead => params.uri,
+        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => params.task_id,
+        _ => None,
+    };
+    parse::string(text, span?).map(|name| name.into_owned())
+}
+
+/// What a notification comes to. Only a stdio client has one to send: elsewhere, closing the stream cancels.
+fn told(caller: &Caller, envelope: &Envelope<'_>, method: Method) -> Intent {
+    let (Method::Cancelled, Sink::Line { connection }) = (method, &caller.sink) else {
+        return NOTHING;
+    };
+    let text = envelope.text;
+    let params = Params::parse(text, envelope.params).ok();
+    let id = params
+        .and_then(|params| params.request_id)
+        .map(|span| span.of(text));
+    match id.filter(|id| id.len() <= ID_BYTES_MAX) {
+        Some(id) => Intent::Note(Note::CancelLine(*connection, id.into()), None),
+        None => NOTHING,
+    }
+}
+
+impl From<Mismatch> for Refusal {
+    fn from(mismatch: Mismatch) -> Refusal {
+        Refusal::HeaderMismatch(mismatch.to_string())
+    }
+}
