@@ -10,9 +10,7 @@ use crate::server::owner;
 use crate::world::{Action, Place, World};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 use switchbox::mcp::revision::Revision;
-use switchbox::worker::effect::Close;
 
 /// A client.
 pub(crate) struct Client {
@@ -408,94 +406,6 @@ impl World {
         }
     }
 
-    // ── faults ───────────────────────────────────────────────────────────────────────────────────
-
-    fn misbehave(&mut self, c: usize) {
-        let all: Vec<u32> = self.clients[c].connections.keys().copied().collect();
-        if all.is_empty() || self.clients[c].stdio {
-            return;
-        }
-        let number = *self.chance.pick(&all);
-        let place = self.clients[c].connections[&number].place;
-        match self.chance.below(3) {
-            0 => {
-                self.count("client reads slowly");
-                let length = match self.chance.one_in(4) {
-                    true => Duration::from_secs(12),
-                    false => self.chance.millis(1500),
-                };
-                self.stall(place, length);
-                if let Some(connection) = self.clients[c].connections.get_mut(&number) {
-                    connection.prompt = false;
-                }
-            }
-            _ => {
-                self.count("client's connection broke");
-                self.reset(place);
-                self.lose(c, number);
-            }
-        }
-    }
-
-    /// A connection is gone: what it was for is lost, unless it can be asked for again.
-    pub(crate) fn lose(&mut self, c: usize, number: u32) {
-        let Some(connection) = self.clients[c].connections.remove(&number) else {
-            return;
-        };
-        if self.is_front(c, number) {
-            self.front_lost(c);
-        }
-        let life = self.clients[c].life;
-        if self.clients[c].standing == Some(number) {
-            self.clients[c].standing = None;
-            let delay = self.chance.millis(1500);
-            self.after(delay, Action::Client(c, Deed::Stand(life)));
-        }
-        for want in connection.wants {
-            match want {
-                Want::Asked(ask) | Want::Rest(ask) => {
-                    let owner = self.owner_of(c);
-                    let client = &mut self.clients[c];
-                    let asked = &mut client.asked[ask];
-                    if asked.what == What::Initialize {
-                        client.opening = false;
-                    }
-                    if asked.shown_on.is_some_and(|shown_on| shown_on != number) {
-                        continue;
-                    }
-                    asked.lost = true;
-                    if asked.last.is_some() && self::owner(&asked.tag) == owner {
-                        let delay = self.chance.millis(1500);
-                        self.after(delay, Action::Client(c, Deed::Resume(ask, life)));
-                    }
-                }
-                Want::Batch(batch) | Want::Posted(batch) => self.batch_lost(c, batch),
-                _ => {}
-            }
-        }
-    }
-
-    /// The gateway closed a connection.
-    pub(crate) fn client_cut_off(&mut self, c: usize, number: u32, how: Close) {
-        let Some(connection) = self.clients[c].connections.get(&number) else {
-            return;
-        };
-        let waits = connection
-            .wants
-            .iter()
-            .any(|want| !matches!(want, Want::Standing(_)));
-        let lawful = !waits || !connection.prompt || connection.last_response || self.draining;
-        assert!(
-            lawful,
-            "c{c} was cut off ({how:?}) while it waited for {:?}",
-            connection.wants
-        );
-        if !connection.prompt && how == Close::Reset {
-            self.count("slow reader cut off");
-        }
-        self.lose(c, number);
-    }
-
     // ── sending ──────────────────────────────────────────────────────────────────────────────────
 
     pub(crate) fn add_connection(&mut self, c: usize, place: Place) -> u32 {
@@ -591,29 +501,5 @@ impl World {
         let place = connection.place;
         self.send(place, head.as_bytes());
         number
-    }
-
-    // ── going away ───────────────────────────────────────────────────────────────────────────────────
-
-    /// A client goes away without a word.
-    pub(crate) fn vanish(&mut self, c: usize) {
-        let all: Vec<u32> = self.clients[c].connections.keys().copied().collect();
-        self.clients[c].life += 1;
-        self.clients[c].session = None;
-        for number in all {
-            let place = self.clients[c].connections[&number].place;
-            self.lose(c, number);
-            match self.chance.one_in(2) || self.clients[c].stdio {
-                true => self.end(place, None),
-                false => self.reset(place),
-            }
-        }
-    }
-
-    /// Ends a session, if there is one.
-    pub(crate) fn farewell(&mut self, c: usize) {
-        if self.clients[c].session.is_some() {
-            self.leave(c);
-        }
     }
 }

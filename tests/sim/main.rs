@@ -11,6 +11,7 @@ mod chance;
 mod client;
 mod hearing;
 mod older;
+mod parting;
 mod reader;
 mod run;
 mod server;
