@@ -398,7 +398,11 @@ impl<W: Driven> Loop<W> {
             Effect::Resume(id) => {
                 if let Some(entry) = self.entries.get_mut(id) {
                     entry.paused = false;
-                    self.ready.push_back(token(id.slot, Lane::Main));
+                    // Most have been sent a long answer and sent nothing themselves meanwhile: a turn for
+                    // such a one is a wait that does not wait.
+                    if entry.unread {
+                        self.ready.push_back(token(id.slot, Lane::Main));
+                    }
                 }
             }
             Effect::Connect(id, server) => self.dial(id, &server),
