@@ -215,6 +215,14 @@ impl World {
                         "resources": {"subscribe": true, "listChanged": true}, "logging": {}},
                     "serverInfo": {"name": name, "version": "1"}})
             }
+            "server/discover" => {
+                if self.fault(faults * 2, "server/discover never answered") {
+                    return;
+                }
+                let error = json!({"code": -32601, "message": "Method not found"});
+                let answer = json!({"jsonrpc": "2.0", "id": id, "error": error});
+                return self.reply(brain, web, answer);
+            }
             "tools/list" => {
                 let tool = |name: &str| json!({"name": name, "inputSchema": {"type": "object"}});
                 let generation = self.brains[brain].generation;

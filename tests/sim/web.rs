@@ -136,6 +136,11 @@ impl World {
             return self.break_web(web);
         }
         let opens = message["method"] == "initialize";
+        if session.is_none() && spec.sessions && message["method"] == "server/discover" {
+            let error = json!({"code": -32000, "message": "Server not initialized"});
+            let error = json!({"jsonrpc": "2.0", "id": null, "error": error});
+            return self.respond(web, 400, None, Some(&error));
+        }
         let brain = match session {
             _ if opens && spec.sessions => Some(self.new_brain(server, None)),
             Some(brain) => {
