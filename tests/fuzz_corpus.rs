@@ -8,6 +8,8 @@ use std::path::Path;
 
 #[path = "../fuzz/checks/body.rs"]
 mod body;
+#[path = "../fuzz/checks/bridge.rs"]
+mod bridge;
 #[path = "../fuzz/checks/config.rs"]
 mod config;
 #[path = "../fuzz/checks/connection.rs"]
@@ -77,4 +79,9 @@ fn jsonrpc_holds() {
 #[test]
 fn names_hold() {
     hold("names", names::check);
+}
+
+#[test]
+fn bridge_holds() {
+    hold("bridge", bridge::check);
 }
