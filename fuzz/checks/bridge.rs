@@ -13,6 +13,7 @@ use switchbox::mcp::bridge::{Cell, listing, request};
 use switchbox::mcp::caching::Caching;
 use switchbox::mcp::discover;
 use switchbox::mcp::handshake::Introduced;
+use switchbox::mcp::headers;
 use switchbox::mcp::meta;
 use switchbox::mcp::method::Method;
 use switchbox::mcp::revision::Revision;
@@ -173,11 +174,17 @@ fn check_entries(text: &[u8]) {
     assert_eq!(listing::tool_for_legacy(&legacy), legacy);
     let modern = listing::tool_for_modern(text);
     assert_json(&modern);
-    assert_same(text, &modern, &["execution"]);
+    assert_same(text, &modern, &["execution", "inputSchema"]);
     let bare = listing::tool_without_headers(text);
     assert_json(&bare);
     assert_same(text, &bare, &["inputSchema"]);
     assert_eq!(listing::tool_without_headers(&bare), bare);
+    if let Some(schema) = place_of(&bare, "inputSchema") {
+        assert_eq!(headers::header_params(&bare, schema), Ok(Vec::new()));
+    }
+    if let Some(schema) = place_of(&modern, "inputSchema") {
+        assert!(headers::header_params(&modern, schema).is_ok());
+    }
 }
 
 fn check_errors(text: &[u8]) {

@@ -92,8 +92,11 @@ impl<'a> Edits<'a> {
     }
 
     /// Puts `members`, written without braces and in pieces, in front of the `stay` members that the
-    /// object at `span` keeps.
+    /// object at `span` keeps. What is no object has no place for them.
     pub fn put_first(&mut self, span: Span, members: &[&'a [u8]], stay: usize) {
+        if self.text.get(span.start) != Some(&b'{') {
+            return;
+        }
         let front = Span {
             start: span.start + 1,
             end: span.start + 1,
@@ -196,6 +199,8 @@ mod tests {
         check(r#"{"x":1}"#, r#"{"f":1}"#);
         check(r#"{"x":1,"a":2}"#, r#"{"f":1,"a":2}"#);
         check(r#"{"a":2,"x":1}"#, r#"{"f":1,"a":2}"#);
+        check("[]", "[]");
+        check("7", "7");
     }
 
     #[test]

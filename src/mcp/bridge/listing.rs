@@ -9,6 +9,7 @@ use crate::jsonrpc::edit::{Edits, Fate};
 use crate::jsonrpc::parse::{self, Key, Span};
 use crate::jsonrpc::write;
 use crate::mcp::caching::Caching;
+use crate::mcp::headers;
 use crate::mcp::meta;
 use std::borrow::Cow;
 
@@ -54,38 +55,46 @@ pub fn output(entry: &[u8]) -> Output {
     }
 }
 
-/// A legacy server's tool as a modern client must see it: without `execution`.
+/// A legacy server's tool as a modern client must see it: without `execution`, and without annotations for headers
+/// if they break a rule (see [`tool_without_headers`]): a server that never heard of them may well do so.
 ///
 /// `entry` is the tool's object alone, as it stands in a text that was checked before.
 pub fn tool_for_modern(entry: &[u8]) -> Cow<'_, [u8]> {
     let mut edits = Edits::new(entry);
     let whole = edits.whole();
-    edits.members(whole, |_, key, _| {
+    edits.members(whole, |edits, key, value| {
         if key.is("execution") {
-            Fate::Drop
-        } else {
-            Fate::Keep
+            return Fate::Drop;
         }
+        if key.is("inputSchema") && headers::header_params(entry, value).is_err() {
+            drop_headers(edits, value);
+        }
+        Fate::Keep
     });
     edits.finished()
 }
 
 /// A tool without any `x-mcp-header` in its `inputSchema`: for one that breaks their rules, because clients over
-/// HTTP would drop the whole tool. MCP 2026-07-28, transports/streamable-http, "Custom Headers".
+/// HTTP would leave out the whole tool, and that need not be when the server is reached without headers.
+/// MCP 2026-07-28, transports/streamable-http, "Custom Headers from Tool Parameters".
 pub fn tool_without_headers(entry: &[u8]) -> Cow<'_, [u8]> {
     let mut edits = Edits::new(entry);
     let whole = edits.whole();
-    let walk = Walk {
-        enter: &|_, _| true,
-        keyword: &|_, key, _| key.is("x-mcp-header").then_some(Fate::Drop),
-    };
     edits.members(whole, |edits, key, value| {
         if key.is("inputSchema") {
-            walk.through(edits, value, Position::Schema);
+            drop_headers(edits, value);
         }
         Fate::Keep
     });
     edits.finished()
+}
+
+fn drop_headers(edits: &mut Edits<'_>, input_schema: Span) {
+    let walk = Walk {
+        enter: &|_, _| true,
+        keyword: &|_, key, _| key.is("x-mcp-header").then_some(Fate::Drop),
+    };
+    walk.through(edits, input_schema, Position::Schema);
 }
 
 fn describes_object(text: &[u8], schema: Span) -> bool {
@@ -326,6 +335,21 @@ mod tests {
             tool_for_modern(br#"{"name":"t"}"#),
             Cow::Borrowed(_)
         ));
+    }
+
+    #[test]
+    fn headers_that_break_a_rule_are_not_shown() {
+        let check = |schema: &str, expected: &str| {
+            let entry = format!(r#"{{"name":"t","inputSchema":{schema}}}"#);
+            let expected = format!(r#"{{"name":"t","inputSchema":{expected}}}"#);
+            assert_eq!(checked(tool_for_modern(entry.as_bytes())), expected);
+        };
+        let lawful = r#"{"properties":{"a":{"type":"string","x-mcp-header":"A"}}}"#;
+        check(lawful, lawful);
+        check(
+            r#"{"properties":{"a":{"type":"string","x-mcp-header":"A"},"b":{"type":"number","x-mcp-header":"B"}}}"#,
+            r#"{"properties":{"a":{"type":"string"},"b":{"type":"number"}}}"#,
+        );
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub fn for_modern(params: &[u8], own_meta: &[u8]) -> (Vec<u8>, Option<Span>) {
             Fate::Keep
         }
     });
-    if !has_meta && params[0] == b'{' {
+    if !has_meta {
         edits.put_first(whole, &[br#""_meta":{"#, own_meta, b"}"], stay);
     }
     let token = token.map(|span| edits.moved(span));
