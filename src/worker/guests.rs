@@ -7,7 +7,7 @@
 //! takes. Such guests are *lanes*; they are used again, and let go when they are not.
 
 use super::exchange::Awaits;
-use super::parcel::{Outgoing, Parcel};
+use super::parcel::{Asker, Outgoing, Parcel};
 use super::{Worker, exchange_ticket};
 use crate::config::limits::{CONVERSATION_IDLE_TIMEOUT, LANE_PATIENCE, LANES_EAGER, LANES_MAX};
 use crate::config::{Server, Share, Transport};
@@ -142,6 +142,37 @@ impl Worker {
             key: key.clone(),
         };
         Some((key, outgoing))
+    }
+
+    /// Has legacy servers asked what they list for a modern client that declares what none before did.
+    pub(super) fn ask_for_lists_of(&mut self, guest: &Arc<Session>) {
+        let capabilities = &guest.capabilities;
+        let who = (capabilities.text().clone(), guest.principal.clone());
+        for place in 0..self.table.servers.len() {
+            let legacy = self.table.eras[place] == Era::Legacy;
+            if !legacy || self.table.base.unlisted.contains(&place) {
+                continue;
+            }
+            let server = self.table.servers[place].clone();
+            let is_child = matches!(server.transport, Transport::Stdio(_));
+            let alone = capabilities.may_be_asked() || server.share == Share::PerSession;
+            let session = match is_child && alone {
+                false => guest.clone(),
+                true if self.guests.lanes.contains_key(&(place, who.clone())) => continue,
+                // The child that lists is the one that the first call will have.
+                true => {
+                    let (now, principal) = (self.now, who.1.clone());
+                    let lane = self.sessions.guest(now, principal, capabilities.clone());
+                    let lanes = self.guests.lanes.entry((place, who.clone())).or_default();
+                    lanes.free.push((lane.clone(), now));
+                    lane
+                }
+            };
+            let key = Key::of(place, &server, Some(capabilities), Some(session.key));
+            let owner = self.owner(&key);
+            let session = Some(session);
+            self.post(owner, Parcel::Open(Box::new(Asker { key, session })));
+        }
     }
 
     /// The guest that serves everyone who declares the same.

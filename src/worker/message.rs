@@ -486,7 +486,7 @@ impl Worker {
         let who = (capabilities.text().clone(), caller.principal.clone());
         let guest = self.common_guest(&who, capabilities);
         if !self.table.catalogs.contains_key(capabilities.text()) {
-            self.ask_for_lists(&guest);
+            self.ask_for_lists_of(&guest);
         }
         self.lists_awaited(Some(&guest))
     }
