@@ -347,12 +347,22 @@ impl Worker {
             return self.post(visitor.worker, said);
         }
         match said {
-            Said::Progress(text, place) => {
+            Said::Progress(text, mut place) => {
                 // Whoever makes progress is not stuck.
                 if let Some(server) = exchange.awaits.server() {
                     exchange.deadline = (now + server.timeout).min(exchange.last_deadline);
                 }
                 let Some(token) = &exchange.token else { return };
+                let text = match &mut exchange.inquiry {
+                    Some(inquiry) => match inquiry.risen(&text) {
+                        Some((risen, at)) => {
+                            place = at;
+                            risen
+                        }
+                        None => text,
+                    },
+                    None => text,
+                };
                 let mut message = Vec::with_capacity(text.len() + token.len());
                 write::spliced(&mut message, &text, &[(place, token)]);
                 self.stream_message(id, &message);

@@ -484,13 +484,13 @@ impl Worker {
         }
     }
 
-    /// A modern client on the stdio front cancelled its request of that id.
+    /// The client at the other end of a line cancelled its request of that id.
     fn cancel_line(&mut self, connection: ConnectionId, id: &[u8]) {
         if self.stop_listening(connection, id) {
             return;
         }
         let found = self.exchanges.iter().find(|(_, exchange)| {
-            exchange.era() == Era::Modern
+            exchange.method != Method::Initialize
                 && exchange.sink.connection() == Some(connection)
                 && *exchange.id == *id
         });

@@ -8,12 +8,15 @@ use crate::id::ExchangeId;
 use crate::jsonrpc::parse::Span;
 use crate::mcp::Era;
 use crate::mcp::bridge::error::{self, Translated};
+use crate::mcp::bridge::input::InputRequired;
+use crate::mcp::bridge::need::Need;
 use crate::mcp::bridge::result::{self, Outcome, Output};
 use crate::mcp::bridge::{Cell, input};
 use crate::mcp::meta::OURSELVES;
 use crate::mcp::method::Method;
 use crate::mcp::revision::Revision;
 use crate::refusal::Refusal;
+use memchr::memmem;
 
 impl Worker {
     /// Answers an exchange in which at least one side is modern.
@@ -30,9 +33,33 @@ impl Worker {
             (Era::Legacy, Era::Modern, Ok(result)) => {
                 self.answer_legacy(id, text, response, result)
             }
+            (Era::Modern, Era::Modern, Ok(result)) => {
+                self.answer_modern(id, text, response, result)
+            }
             (_, _, Err(error)) => self.fail_across(id, text, response, error),
             _ => self.pass_on(id, text, response),
         }
+    }
+
+    /// Answers a modern client with a modern server's result, unless that asks what the client has not declared.
+    fn answer_modern(&mut self, id: ExchangeId, text: &[u8], response: Response, result: Span) {
+        let exchange = self.exchanges.get(exchange_ticket(id));
+        let declared = exchange.and_then(|exchange| exchange.declared.as_ref());
+        let capabilities = declared.map(|declared| declared.capabilities.text().clone());
+        // Few results hold the word at all.
+        if memmem::find(text, b"input_required").is_some()
+            && result::result_type(text, result) == Outcome::InputRequired
+            && let Some(capabilities) = capabilities
+            && let Ok(required) = InputRequired::parse(text, result)
+        {
+            let needs = required.requests.iter();
+            let needs = needs.map(|asked| Need::of(asked.method, text, asked.params));
+            let unmet = |need: &Need| !need.is_met_by(capabilities.as_bytes());
+            if let Some(need) = needs.flatten().find(unmet) {
+                return self.refuse(id, Refusal::CapabilityMissing(need.to_json().into()));
+            }
+        }
+        self.pass_on(id, text, response);
     }
 
     /// Answers a legacy client with a modern server's result.

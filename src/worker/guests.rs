@@ -84,9 +84,7 @@ impl Worker {
     ) -> Option<(Key, Outgoing)> {
         let place = key.server;
         let server = self.table.servers[place].clone();
-        let Some(exchange) = self.exchanges.get(exchange_ticket(id)) else {
-            return None;
-        };
+        let exchange = self.exchanges.get(exchange_ticket(id))?;
         let Some(declared) = exchange.declared.clone() else {
             return Some((key, outgoing));
         };

@@ -9,7 +9,7 @@ use super::{Worker, exchange_ticket, wire_id};
 use crate::config::limits::{CLIENT_REQUEST_TIMEOUT, ROUNDS_MAX};
 use crate::id::ExchangeId;
 use crate::jsonrpc::envelope::{Envelope, Kind};
-use crate::jsonrpc::parse::Span;
+use crate::jsonrpc::parse::{self, Span};
 use crate::jsonrpc::write;
 use crate::mcp::bridge::input::{self, Answer, InputRequired};
 use crate::mcp::bridge::need::Need;
@@ -30,6 +30,37 @@ pub(super) struct Inquiry {
     state: Option<Vec<u8>>,
     /// When the call is made again though nothing was asked.
     again_at: Option<Time>,
+    /// The progress that the client was told last.
+    progress: f64,
+    /// What the server's own count is ahead of by now: each time the call is made again it begins anew.
+    progress_before: f64,
+}
+
+impl Inquiry {
+    /// A server's progress as its client is told it, rising over all rounds; `None` if that is what it says.
+    pub(super) fn risen(&mut self, text: &[u8]) -> Option<(Vec<u8>, Span)> {
+        let params = Envelope::parse(text).ok()?.params?;
+        let number = |span: Span| std::str::from_utf8(span.of(text)).ok()?.parse::<f64>().ok();
+        let place = parse::member(text, params, "progress")?;
+        self.progress = self.progress_before + number(place)?;
+        if self.progress_before == 0.0 {
+            return None;
+        }
+        let (risen, total);
+        risen = self.progress.to_string();
+        let mut changes = vec![(place, risen.as_bytes())];
+        let of_total = parse::member(text, params, "total");
+        if let Some((span, value)) = of_total.and_then(|span| Some((span, number(span)?))) {
+            total = (self.progress_before + value).to_string();
+            changes.push((span, total.as_bytes()));
+        }
+        changes.sort_by_key(|(span, _)| span.start);
+        let mut out = Vec::with_capacity(text.len() + 16);
+        write::spliced(&mut out, text, &changes);
+        let params = Envelope::parse(&out).ok()?.params?;
+        let token = parse::member(&out, params, "progressToken")?;
+        Some((out, token))
+    }
 }
 
 #[derive(Debug)]
@@ -75,6 +106,8 @@ impl Worker {
         let mut inquiry = Inquiry {
             round: before.round + 1,
             state,
+            progress: before.progress,
+            progress_before: before.progress,
             ..Inquiry::default()
         };
         let until = now + CLIENT_REQUEST_TIMEOUT + server.timeout;

@@ -117,7 +117,7 @@ pub(super) enum Note {
     Nothing,
     /// It cancelled its request of that id.
     Cancel(Arc<Session>, Box<[u8]>),
-    /// It cancelled its request of that id on the stdio front, without a session.
+    /// The client at the other end of this line cancelled its request of that id.
     CancelLine(ConnectionId, Box<[u8]>),
     /// Its roots changed.
     RootsChanged(Arc<Session>),

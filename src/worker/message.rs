@@ -518,6 +518,9 @@ impl Worker {
 /// What a notification comes to.
 fn consider_told(caller: &Caller, envelope: &Envelope<'_>, method: Method) -> Intent {
     let text = envelope.text;
+    if method == Method::Cancelled && matches!(caller.sink, Sink::Line { .. }) {
+        return cancelled_on_line(caller, envelope);
+    }
     let Some(session) = caller.session.clone() else {
         return NOTHING;
     };
@@ -542,6 +545,22 @@ fn consider_told(caller: &Caller, envelope: &Envelope<'_>, method: Method) -> In
         _ => Note::Nothing,
     };
     Intent::Note(note, None)
+}
+
+/// What a cancellation comes to that says nothing of its era, on a line where clients of both may be.
+pub(super) fn cancelled_on_line(caller: &Caller, envelope: &Envelope<'_>) -> Intent {
+    let Sink::Line { connection } = caller.sink else {
+        return NOTHING;
+    };
+    let text = envelope.text;
+    let params = Params::parse(text, envelope.params).ok();
+    let id = params
+        .and_then(|params| params.request_id)
+        .map(|span| span.of(text));
+    match id.filter(|id| id.len() <= ID_BYTES_MAX) {
+        Some(id) => Intent::Note(Note::CancelLine(connection, id.into()), None),
+        None => NOTHING,
+    }
 }
 
 /// A refusal of one JSON-RPC request.

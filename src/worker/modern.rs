@@ -5,11 +5,11 @@
 //! a server.
 
 use super::Worker;
-use super::exchange::{Awaits, Declared, Sink};
+use super::exchange::{Awaits, Declared};
 use super::intake::NOTHING;
-use super::intent::{Intent, Local, LocalAnswer, Note};
-use super::message::{Caller, refuse, string};
-use crate::config::limits::{CAPABILITIES_BYTES_MAX, CATALOGS_MAX, ID_BYTES_MAX};
+use super::intent::{Intent, Local, LocalAnswer};
+use super::message::{Caller, cancelled_on_line, refuse, string};
+use crate::config::limits::{CAPABILITIES_BYTES_MAX, CATALOGS_MAX};
 use crate::http::request::RequestHead;
 use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::parse::{self, Span};
@@ -69,7 +69,11 @@ impl Worker {
                     Err(refusal) => refuse(&caller, id, known, None, refusal),
                 }
             }
-            Kind::Notification { method } => told(&caller, envelope, Method::parse(method)),
+            // Only who is at the other end of a line has one to send: elsewhere, hanging up cancels.
+            Kind::Notification { method } if method == Method::Cancelled.name() => {
+                cancelled_on_line(&caller, envelope)
+            }
+            Kind::Notification { .. } => NOTHING,
             Kind::Result { .. } | Kind::Error { .. } => {
                 let fact = "clients of this revision send no responses: what they are asked, they \
                             answer in inputResponses";
@@ -229,22 +233,6 @@ fn named(method: Method, params: &Params, text: &[u8]) -> Option<String> {
         _ => None,
     };
     parse::string(text, span?).map(|name| name.into_owned())
-}
-
-/// What a notification comes to. Only a stdio client has one to send: elsewhere, closing the stream cancels.
-fn told(caller: &Caller, envelope: &Envelope<'_>, method: Method) -> Intent {
-    let (Method::Cancelled, Sink::Line { connection }) = (method, &caller.sink) else {
-        return NOTHING;
-    };
-    let text = envelope.text;
-    let params = Params::parse(text, envelope.params).ok();
-    let id = params
-        .and_then(|params| params.request_id)
-        .map(|span| span.of(text));
-    match id.filter(|id| id.len() <= ID_BYTES_MAX) {
-        Some(id) => Intent::Note(Note::CancelLine(*connection, id.into()), None),
-        None => NOTHING,
-    }
 }
 
 impl From<Mismatch> for Refusal {

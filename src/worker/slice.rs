@@ -76,6 +76,7 @@ impl Worker {
             && input::may_ask(outgoing.method)
         {
             exchange.original = Some(Box::new(outgoing.clone()));
+            exchange.inquiry = Some(Box::default());
         }
         let server = &self.table.servers[key.server];
         let through_owner = match server.transport {
