@@ -89,7 +89,8 @@ async def main():
                 seen["answers"][name] = await asked(client, ask["kind"], ask["params"])
             except Exception as error:
                 seen["answers"][name] = {"error": f"{type(error).__name__}: {error}"}
-    print(json.dumps(seen))
+        # Before it goes: a session of line 1.x trips over whatever reaches it while it ends.
+        print(json.dumps(seen), flush=True)
 
 
 try:
