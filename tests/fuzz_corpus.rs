@@ -16,12 +16,18 @@ mod config;
 mod connection;
 #[path = "../fuzz/checks/head.rs"]
 mod head;
+#[path = "../fuzz/checks/headers.rs"]
+mod headers;
 #[path = "../fuzz/checks/jsonrpc.rs"]
 mod jsonrpc;
+#[path = "../fuzz/checks/meta.rs"]
+mod meta;
 #[path = "../fuzz/checks/names.rs"]
 mod names;
 #[path = "../fuzz/checks/sse.rs"]
 mod sse;
+#[path = "../fuzz/checks/state.rs"]
+mod state;
 
 /// Runs a check over the corpus of its target, and over each input cut short.
 fn hold(target: &str, check: fn(&[u8])) {
@@ -84,4 +90,19 @@ fn names_hold() {
 #[test]
 fn bridge_holds() {
     hold("bridge", bridge::check);
+}
+
+#[test]
+fn meta_holds() {
+    hold("meta", meta::check);
+}
+
+#[test]
+fn headers_hold() {
+    hold("headers", headers::check);
+}
+
+#[test]
+fn state_holds() {
+    hold("state", state::check);
 }
