@@ -60,12 +60,12 @@ fn check_params(text: &[u8]) {
         .filter(|(key, value)| key.is("_meta") && text[value.start] == b'{')
         .map(|(_, value)| value)
         .collect();
-    let tokens = metas
+    let mut tokens = metas
         .iter()
         .filter_map(|meta| parse::member(text, *meta, "progressToken"));
     assert_eq!(
         token.map(|place| place.of(&modern)),
-        tokens.last().map(|place| place.of(text))
+        tokens.next_back().map(|place| place.of(text))
     );
     let (legacy, _) = request::for_legacy(text);
     assert_json(&legacy);
