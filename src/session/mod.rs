@@ -8,7 +8,7 @@ pub mod endpoints;
 pub mod replay;
 pub mod store;
 
-use crate::id::{Home, Place, SessionKey};
+use crate::id::{Home, Place, SessionKey, WorkerId};
 use crate::mcp::bridge::listen::Filter;
 use crate::mcp::capabilities::ClientCapabilities;
 use crate::mcp::listing::Kind;
@@ -39,6 +39,8 @@ pub struct Session {
     pub capabilities: ClientCapabilities,
     /// When it was opened.
     pub opened_at: Time,
+    /// The worker on which all of its exchanges are, if no client knows of it.
+    pub host: Option<WorkerId>,
     /// What is listened for, if it is no client's session but one of its streams.
     pub listener: Option<Listener>,
     level: AtomicU8,
@@ -114,6 +116,7 @@ impl Session {
             revision,
             capabilities,
             opened_at: now,
+            host: None,
             listener: None,
             level: AtomicU8::new(LEVEL_UNSET),
             ended: AtomicBool::new(false),

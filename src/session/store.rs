@@ -7,7 +7,7 @@
 use super::endpoints::Endpoints;
 use super::{Listener, Session};
 use crate::config::limits::{SESSION_IDLE_TIMEOUT, SESSIONS_MAX};
-use crate::id::Place;
+use crate::id::{Place, WorkerId};
 use crate::mcp::capabilities::ClientCapabilities;
 use crate::mcp::revision::Revision;
 use crate::time::Time;
@@ -107,23 +107,19 @@ impl Store {
         Some((session, evicted))
     }
 
-    /// A session that no client knows of: it cannot be found, is not counted and does not end by itself.
+    /// A session that no client knows of, opened by the worker `host`: it cannot be found, is not counted and does not end by itself.
     pub fn guest(
         &self,
         now: Time,
+        host: WorkerId,
         principal: Option<Arc<str>>,
         capabilities: ClientCapabilities,
     ) -> Arc<Session> {
         let key = self.counter.fetch_add(1, Ordering::Relaxed);
         let (id, revision) = (self.draw(key), Revision::MODERN);
-        Arc::new(Session::new(
-            now,
-            key,
-            id,
-            principal,
-            revision,
-            capabilities,
-        ))
+        let mut session = Session::new(now, key, id, principal, revision, capabilities);
+        session.host = Some(host);
+        Arc::new(session)
     }
 
     /// Such a session for a stream on which a modern client listens.

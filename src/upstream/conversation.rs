@@ -54,6 +54,15 @@ impl Key {
         }
     }
 
+    /// A conversation of that session alone.
+    pub fn alone(place: usize, capabilities: &ClientCapabilities, session: SessionKey) -> Key {
+        Key {
+            server: place,
+            capabilities: capabilities.text().clone(),
+            session: Some(session),
+        }
+    }
+
     /// The first conversation with a server: nothing declared, anyone's.
     pub fn base(place: usize) -> Key {
         Key {

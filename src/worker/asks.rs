@@ -146,6 +146,10 @@ impl Worker {
                 );
             }
             _ => {
+                if let Some(host) = session.host {
+                    let said = Box::new(Said::Request(message, wire));
+                    return self.post(host, Parcel::SaidToGuest(session.key, said));
+                }
                 if !self.tell_session(&session, message.into()) {
                     self.ask_failed(wire, "the client holds no stream open");
                 }

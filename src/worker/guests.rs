@@ -1,16 +1,18 @@
 //! Modern clients at legacy servers: sessions that we hold there in their name.
 //!
-//! A modern client has no session, and a legacy server does nothing without one. So a *guest* is opened for
-//! it: a session that no client knows of, for whoever declares the same as the same principal. An HTTP server
-//! says with each question which call it belongs to, so that one guest is enough for all of them. A child does
-//! not: there a call that may be asked something has a guest, and with it a child, to itself for as long as it
-//! takes. Such guests are *lanes*; they are used again, and let go when they are not.
+//! A modern client has no session, and a legacy server asks nobody who has none. So a call that may be asked
+//! something has a *guest*: a session that no client knows of. It has it, and with it a child or a session at an
+//! HTTP server, to itself for as long as it takes, because servers do not always say which call a question
+//! belongs to. Such guests are *lanes*, one for each call under way of those who declare the same as the same
+//! principal; they are used again, and let go when they are not.
 
 use super::exchange::Awaits;
-use super::parcel::{Asker, Outgoing, Parcel};
-use super::{Worker, exchange_ticket};
+use super::exchange::Exchange;
+use super::parcel::{Asker, Outgoing, Parcel, Said};
+use super::{Worker, exchange_id, exchange_ticket};
 use crate::config::limits::{CONVERSATION_IDLE_TIMEOUT, LANE_PATIENCE, LANES_EAGER, LANES_MAX};
 use crate::config::{Server, Share, Transport};
+use crate::event::Event;
 use crate::id::{ExchangeId, SessionKey};
 use crate::mcp::Era;
 use crate::mcp::capabilities::ClientCapabilities;
@@ -28,9 +30,9 @@ type LaneKey = (usize, Who);
 /// The guests of a worker.
 #[derive(Debug, Default)]
 pub(super) struct Guests {
-    /// At HTTP servers, and for lists.
+    /// Those who wait for lists.
     common: BTreeMap<Who, (Arc<Session>, Time)>,
-    /// At children.
+    /// Those with calls.
     lanes: BTreeMap<LaneKey, Lanes>,
     /// Lanes in use.
     held: BTreeMap<SessionKey, (LaneKey, Use)>,
@@ -99,17 +101,13 @@ impl Worker {
             declared.capabilities.text().clone(),
             exchange.principal.clone(),
         );
-        let guest = match server.transport {
-            Transport::Http(_) => self.common_guest(&who, &declared.capabilities),
-            _ => match self.take_lane(place, &who, &declared.capabilities) {
-                Room::Lane(guest) => guest,
-                Room::Wait => {
-                    self.wait_for_lane(id, (place, who), server, outgoing);
-                    return None;
-                }
-            },
-        };
-        self.move_in(id, guest, place, &server, outgoing)
+        match self.take_lane(place, &who, &declared.capabilities) {
+            Room::Lane(guest) => self.move_in(id, guest, place, &server, outgoing),
+            Room::Wait => {
+                self.wait_for_lane(id, (place, who), server, outgoing);
+                None
+            }
+        }
     }
 
     /// Makes `guest` the one that asks for an exchange.
@@ -121,8 +119,7 @@ impl Worker {
         server: &Arc<Server>,
         outgoing: Outgoing,
     ) -> Option<(Key, Outgoing)> {
-        let capabilities = Some(&guest.capabilities);
-        let key = Key::of(place, server, capabilities, Some(guest.key));
+        let key = Key::alone(place, &guest.capabilities, guest.key);
         if let Some(level) = outgoing.level
             && guest.level() != Some(level)
         {
@@ -152,28 +149,29 @@ impl Worker {
                 continue;
             }
             let server = self.table.servers[place].clone();
-            let is_child = matches!(server.transport, Transport::Stdio(_));
             let alone = capabilities.may_be_asked() || server.share == Share::PerSession;
-            let session = match is_child && alone {
-                false => guest.clone(),
+            let asker = match alone {
+                false => Asker {
+                    key: Key::of(place, &server, Some(capabilities), None),
+                    session: None,
+                },
                 true if self.guests.lanes.contains_key(&(place, who.clone())) => continue,
-                // The child that lists is the one that the first call will have.
+                // What lists is what the first call will have.
                 true => {
-                    let (now, principal) = (self.now, who.1.clone());
-                    let lane = self.sessions.guest(now, principal, capabilities.clone());
+                    let lane = self.open_guest(&who.1, capabilities);
                     let lanes = self.guests.lanes.entry((place, who.clone())).or_default();
-                    lanes.free.push((lane.clone(), now));
-                    lane
+                    lanes.free.push((lane.clone(), self.now));
+                    Asker {
+                        key: Key::alone(place, capabilities, lane.key),
+                        session: Some(lane),
+                    }
                 }
             };
-            let key = Key::of(place, &server, Some(capabilities), Some(session.key));
-            let owner = self.owner(&key);
-            let session = Some(session);
-            self.post(owner, Parcel::Open(Box::new(Asker { key, session })));
+            self.post(self.owner(&asker.key), Parcel::Open(Box::new(asker)));
         }
     }
 
-    /// The guest that serves everyone who declares the same.
+    /// The guest that stands for everyone who declares the same, where lists are concerned.
     pub(super) fn common_guest(
         &mut self,
         who: &Who,
@@ -181,28 +179,52 @@ impl Worker {
     ) -> Arc<Session> {
         let now = self.now;
         self.wake_at(now + CONVERSATION_IDLE_TIMEOUT);
-        let (sessions, principal) = (&self.sessions, &who.1);
-        let open = || {
-            (
-                sessions.guest(now, principal.clone(), capabilities.clone()),
-                now,
-            )
-        };
-        let (guest, used_at) = self.guests.common.entry(who.clone()).or_insert_with(open);
+        if !self.guests.common.contains_key(who) {
+            let guest = self.open_guest(&who.1, capabilities);
+            self.guests.common.insert(who.clone(), (guest, now));
+        }
+        let (guest, used_at) = self.guests.common.get_mut(who).expect("it is there by now");
         *used_at = now;
         guest.clone()
     }
 
+    fn open_guest(
+        &mut self,
+        principal: &Option<Arc<str>>,
+        capabilities: &ClientCapabilities,
+    ) -> Arc<Session> {
+        let (principal, capabilities) = (principal.clone(), capabilities.clone());
+        self.sessions
+            .guest(self.now, self.id, principal, capabilities)
+    }
+
+    /// Takes in what a server said to a guest of this worker outside any of its calls: it has but one.
+    pub(super) fn said_to_guest(&mut self, guest: SessionKey, said: Said) {
+        let of_guest = |session: &Arc<Session>| session.key == guest;
+        let own = |exchange: &Exchange| exchange.session.as_ref().is_some_and(of_guest);
+        let found = self.exchanges.iter().find(|(_, exchange)| own(exchange));
+        match (found.map(|(ticket, _)| exchange_id(ticket)), said) {
+            (Some(id), said) => self.say(id, said),
+            (None, Said::Request(_, ask)) => {
+                self.ask_undelivered(ask, "the client has no call under way");
+            }
+            (None, _) => self.event(Event::ParcelStale),
+        }
+    }
+
     fn take_lane(&mut self, place: usize, who: &Who, capabilities: &ClientCapabilities) -> Room {
         let most = LANES_MAX.div_ceil(self.workers);
+        // A session at an HTTP server costs little, a child costs a process.
+        let eager = match self.table.servers[place].transport {
+            Transport::Stdio(_) => LANES_EAGER,
+            _ => most,
+        };
         let lanes = self.guests.lanes.entry((place, who.clone())).or_default();
         match lanes.free.pop() {
             Some((guest, _)) => Room::Lane(self.occupy(place, who, guest)),
-            None if lanes.busy >= LANES_EAGER || lanes.busy + lanes.parked >= most => Room::Wait,
+            None if lanes.busy >= eager || lanes.busy + lanes.parked >= most => Room::Wait,
             None => {
-                let guest = self
-                    .sessions
-                    .guest(self.now, who.1.clone(), capabilities.clone());
+                let guest = self.open_guest(&who.1, capabilities);
                 Room::Lane(self.occupy(place, who, guest))
             }
         }
@@ -280,7 +302,7 @@ impl Worker {
             let guest = match self.take_lane(*place, who, &capabilities) {
                 Room::Lane(guest) => guest,
                 Room::Wait if patience && self.guests.has_room(lanes, self.workers) => {
-                    let guest = self.sessions.guest(self.now, who.1.clone(), capabilities);
+                    let guest = self.open_guest(&who.1, &capabilities);
                     self.occupy(*place, who, guest)
                 }
                 Room::Wait => {

@@ -148,6 +148,11 @@ impl Worker {
                     }
                     Addressee::Session(session) => {
                         let session = self.session_of(key, session);
+                        if let Some(host) = session.as_ref().and_then(|session| session.host) {
+                            let said = Box::new(Said::Log(text.into(), level));
+                            let guest = session.map_or(0, |session| session.key);
+                            return self.post(host, Parcel::SaidToGuest(guest, said));
+                        }
                         if let Some(session) = session.filter(|s| level >= s.level().unwrap_or(0)) {
                             self.tell_session(&session, text.into());
                         }

@@ -4,11 +4,12 @@ use super::answer::Response;
 use super::effect::Effect;
 use super::forward::{Awaiter, Step, Waiter};
 use super::letter::Letter;
-use super::parcel::Opened;
+use super::parcel::{Opened, Parcel};
 use super::peers::{LinkPeer, Peer};
 use super::{Worker, connection_id, slots, ticket, wire_id};
 use crate::config::Transport;
 use crate::config::limits::INITIALIZE_TIMEOUT;
+use crate::event::Event;
 use crate::http::sse::Event as SseEvent;
 use crate::http::write;
 use crate::id::ConnectionId;
@@ -362,6 +363,9 @@ impl Worker {
     ) {
         match arrival {
             Arrival::Opening(opening) => {
+                if let (Errand::Listen { key }, 200..300) = (errand, opening.status) {
+                    self.is_listening(key);
+                }
                 progress.opening = Some(opening);
             }
             Arrival::Body(body) => {
@@ -387,7 +391,7 @@ impl Worker {
             }
             // It may have failed meanwhile, or be opening once more.
             Errand::Confirm { key, epoch } if self.epoch(key) != Some(*epoch) => {}
-            Errand::Confirm { key, .. } if opening.status < 300 => self.conversation_ready(key),
+            Errand::Confirm { key, .. } if opening.status < 300 => self.confirmed(key),
             Errand::Confirm { key, .. } => {
                 let cause = format!(
                     "it answered notifications/initialized with HTTP {}",
@@ -507,6 +511,16 @@ impl Worker {
         };
         let own =
             |id| pending.filter(|p| parse::integer(data, id) == Some(wire_id::pack(self.id, *p)));
+        if matches!(errand, Errand::Listen { .. }) {
+            // Some servers give the rest of a broken stream to whichever stream comes next.
+            if let Kind::Result { id, .. } | Kind::Error { id: Some(id), .. } = envelope.kind
+                && let Some((worker, _)) = parse::integer(data, id).and_then(wire_id::unpack)
+                && usize::from(worker.0) < self.workers
+            {
+                let strayed = Parcel::Strayed(key.clone(), data.to_vec());
+                return self.post(worker, strayed);
+            }
+        }
         match envelope.kind {
             Kind::Result { id, result } => {
                 if let Some(pending) = own(id) {
@@ -525,6 +539,31 @@ impl Worker {
                 }
             }
             _ => self.heard(key, &envelope, pending),
+        }
+    }
+
+    /// An answer came on a stream that is not the request's: it counts in the same conversation only.
+    pub(super) fn strayed(&mut self, key: &Key, text: &[u8]) {
+        let (id, answer) = match Envelope::parse(text).map(|envelope| envelope.kind) {
+            Ok(Kind::Result { id, result }) => (id, Ok(result)),
+            Ok(Kind::Error {
+                id: Some(id),
+                error,
+            }) => (id, Err(error)),
+            _ => return,
+        };
+        let asked = parse::integer(text, id).and_then(wire_id::unpack);
+        let own = |ticket| {
+            self.pendings
+                .get(ticket)
+                .is_some_and(|pending| pending.key == *key)
+        };
+        match asked.filter(|(worker, ticket)| *worker == self.id && own(*ticket)) {
+            Some((_, ticket)) => self.pending_answered(ticket, text, id, answer, None),
+            None => {
+                let server = self.table.servers[key.server].clone();
+                self.event(Event::AnswerStray { server });
+            }
         }
     }
 

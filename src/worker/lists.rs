@@ -7,8 +7,10 @@ use super::forward::Step;
 use super::parcel::Outgoing;
 use crate::config::limits::INITIALIZE_TIMEOUT;
 use crate::event::Event;
-use crate::jsonrpc::parse::Span;
+use crate::jsonrpc::parse::{self, Span};
+use crate::mcp::Era;
 use crate::mcp::caching::Caching;
+use crate::mcp::headers::header_params;
 use crate::mcp::listing::{Kind, take_page};
 use crate::router::directory::Report;
 use crate::upstream::conversation::Key;
@@ -103,10 +105,12 @@ impl Worker {
     }
 
     pub(super) fn take_list(&mut self, key: &Key, kind: Kind, text: &[u8], result: Span) {
+        let modern = self.era_in(key) == Some(Era::Modern);
         let Some(partner) = self.partners.get_mut(key) else {
             return;
         };
         let server = partner.conversation.server.clone();
+        let over_http = modern && partner.child.is_none();
         let Some(listing) = partner.conversation.listing() else {
             return;
         };
@@ -114,6 +118,15 @@ impl Worker {
         let own = Caching::parse(text, result);
         *caching = Some(caching.map_or(own, |before| before.joined(own)));
         let page = take_page(kind, text, result, &mut listing.entries[kind as usize]);
+        // The specification has clients over HTTP do without such tools: they could not be called
+        // (2026-07-28 transports/streamable-http, "Custom Headers").
+        let mut misfits = 0;
+        if kind == Kind::Tools && over_http {
+            let entries = &mut listing.entries[kind as usize];
+            let before = entries.len();
+            entries.retain(|entry| has_valid_headers(&entry.text));
+            misfits = before - entries.len();
+        }
         let (next, why) = match page {
             Ok(page) => (
                 page.next,
@@ -121,6 +134,7 @@ impl Worker {
             ),
             Err(fact) => (None, Some(fact)),
         };
+        let why = why.or((misfits > 0).then_some("tools whose x-mcp-header breaks the rules"));
         let goes_on = partner.conversation.paged(next.is_some());
         let why = why.or((next.is_some() && !goes_on).then_some("it has too many pages"));
         if let Some(why) = why {
@@ -132,4 +146,14 @@ impl Worker {
         }
         self.ask_next_list(key, next.as_deref().filter(|_| goes_on));
     }
+}
+
+/// Whether a tool keeps to the rules of the arguments that heads repeat.
+fn has_valid_headers(tool: &[u8]) -> bool {
+    let whole = Span {
+        start: 0,
+        end: tool.len(),
+    };
+    let schema = parse::member(tool, whole, "inputSchema");
+    schema.is_none_or(|schema| header_params(tool, schema).is_ok())
 }

@@ -304,6 +304,7 @@ impl Worker {
             Parcel::Joined(key, user) => self.user_joined(&key, user),
             Parcel::Forgotten(key, epoch) => self.forgotten(&key, epoch),
             Parcel::Unreachable(key, cause) => self.unreachable(&key, &cause),
+            Parcel::Strayed(key, text) => self.strayed(&key, &text),
             Parcel::Noted(key, text) => self.noted(&key, &text),
             Parcel::Cancel(session, id) => self.cancel(&session, &id),
             Parcel::ClientAnswered(session, ask, answer) => {
@@ -319,6 +320,7 @@ impl Worker {
             }
             Parcel::Relayed(relayed) => self.relayed(*relayed),
             Parcel::Ended(session) => self.session_ended(session),
+            Parcel::SaidToGuest(guest, said) => self.said_to_guest(guest, *said),
             Parcel::Returned(returned) => self.returned(*returned),
             Parcel::Left(call, visitor) => self.left(call, visitor),
             Parcel::Wants(key, level) => self.level_wanted(&key, level),
@@ -345,7 +347,7 @@ impl Worker {
                 let refusal = crate::refusal::Refusal::Busy(busy);
                 self.post_taken(posted.from.connection, Some(&refusal));
             }
-            Parcel::Said(_, said) => {
+            Parcel::Said(_, said) | Parcel::SaidToGuest(_, said) => {
                 if let parcel::Said::Request(_, ask) = *said {
                     self.ask_failed(ask, "the worker of that client has a full inbox");
                 }

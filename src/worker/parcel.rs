@@ -41,6 +41,8 @@ pub enum Parcel {
     Forgotten(Arc<Key>, u32),
     /// To an HTTP conversation's owner: the server could not be connected to.
     Unreachable(Arc<Key>, Arc<str>),
+    /// To who asked: this answer came on a stream that is not the request's.
+    Strayed(Arc<Key>, Vec<u8>),
     /// To an HTTP conversation's owner: the server said this outside any exchange's answer.
     Noted(Arc<Key>, Vec<u8>),
     /// To everyone: a client cancelled its request of that id.
@@ -57,6 +59,8 @@ pub enum Parcel {
     Resumed(Home, Place, EventId, Arc<Session>),
     /// To where an exchange's stream was resumed: show this.
     Relayed(Box<Relayed>),
+    /// To the worker that opened a guest: a server said this to it outside any exchange.
+    SaidToGuest(SessionKey, Box<Said>),
     /// To a parked call: its client is back with answers.
     Returned(Box<Returned>),
     /// To a parked call: who came back for it is gone.
@@ -268,6 +272,7 @@ impl Parcel {
                 | Parcel::ClientProgress(..)
                 | Parcel::Posted(_)
                 | Parcel::Wants(..)
+                | Parcel::SaidToGuest(..)
         )
     }
 }

@@ -60,6 +60,8 @@ pub(super) struct Partner {
     pub(super) forgotten_early: u8,
     /// Whether it ever listed what it offers.
     pub(super) has_listed: bool,
+    /// When it may be used even if its standing stream is not open by then.
+    pub(super) ready_at: Option<Time>,
     /// What is known of its server's era before that has answered.
     pub(super) guess: Guess,
     /// How a modern server is listened to.
@@ -156,6 +158,7 @@ impl Worker {
             lists_skipped: 0,
             forgotten_early: 0,
             has_listed: false,
+            ready_at: None,
             guess: Guess::default(),
             changes: Changes::default(),
             relist_at: None,
@@ -383,6 +386,7 @@ impl Worker {
         let server = partner.conversation.server.clone();
         let wait = partner.conversation.failed(now, &cause);
         partner.opened = None;
+        partner.ready_at = None;
         if let Some(id) = child {
             self.close(id, Close::Now);
         }

@@ -6,10 +6,13 @@ use super::parcel::{Asker, Parcel, Standing};
 use super::partner::Listening;
 use crate::event::Event;
 use crate::id::WorkerId;
+use crate::mcp::bridge::need::Need;
 use crate::upstream::conversation::{Key, State};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long a server's standing stream is waited for; some open it only when they have something to say.
+const STREAM_PATIENCE: Duration = Duration::from_millis(300);
 /// How long a server keeps a session that it has not forgotten at once.
 const SESSION_KEPT_MIN: Duration = Duration::from_millis(500);
 /// How often in a row it may be forgotten earlier than that.
@@ -95,6 +98,7 @@ impl Worker {
             return self.conversation_failed(key, "it forgets its sessions at once (HTTP 404)");
         }
         partner.opened = None;
+        partner.ready_at = None;
         // What the conversation itself was asking for, it will ask for again.
         for ticket in self.pendings.tickets() {
             let pending = self.pendings.get(ticket);
@@ -129,8 +133,36 @@ impl Worker {
 
     // ── an HTTP server's standing stream ─────────────────────────────────────────────────────────
 
+    /// The server has taken `initialized`. Where it may ask something, its standing stream comes first: what it
+    /// asks there before there is one is lost.
+    pub(super) fn confirmed(&mut self, key: &Key) {
+        let asks = key.session.is_some()
+            && Need::ALL
+                .iter()
+                .any(|n| n.is_met_by(key.capabilities.as_bytes()));
+        if !asks {
+            return self.conversation_ready(key);
+        }
+        let at = self.now + STREAM_PATIENCE;
+        let id = self.listen(key, None);
+        if let Some(partner) = self.partners.get_mut(key) {
+            partner.listening = Listening::On(id);
+            partner.ready_at = Some(at);
+            self.wake_at(at);
+        }
+    }
+
+    /// The server's standing stream is open, or will not be.
+    pub(super) fn is_listening(&mut self, key: &Key) {
+        let partner = self.partners.get_mut(key);
+        if partner.is_some_and(|partner| partner.ready_at.take().is_some()) {
+            self.conversation_ready(key);
+        }
+    }
+
     /// The server has none.
     pub(super) fn not_listening(&mut self, key: &Key) {
+        self.is_listening(key);
         if let Some(partner) = self.partners.get_mut(key) {
             partner.listening = Listening::No;
         }
@@ -138,6 +170,7 @@ impl Worker {
 
     /// It ended: ask for it again after a while.
     pub(super) fn listen_again(&mut self, key: &Key, last: Option<Vec<u8>>, after: Duration) {
+        self.is_listening(key);
         let at = self.now + after;
         if let Some(partner) = self.partners.get_mut(key)
             && matches!(partner.listening, Listening::On(_))

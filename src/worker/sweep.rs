@@ -5,7 +5,7 @@
 
 use super::answer::event_bytes;
 use super::effect::Close;
-use super::exchange::{Awaits, Sink};
+use super::exchange::{Awaits, Exchange, Sink};
 use super::forward::{Awaiter, Step};
 use super::intent::{Local, LocalAnswer, Opening};
 use super::partner::Listening;
@@ -214,6 +214,14 @@ impl Worker {
                 } else {
                     next = next.min(*at);
                 }
+            }
+            let Some(partner) = self.partners.get(&key) else {
+                continue;
+            };
+            match partner.ready_at {
+                Some(at) if at <= now => self.is_listening(&key),
+                Some(at) => next = next.min(at),
+                None => {}
             }
             let Some(partner) = self.partners.get(&key) else {
                 continue;
@@ -447,6 +455,12 @@ impl Worker {
             self.settle(id);
         }
         for exchange in self.exchanges.tickets().into_iter().map(exchange_id) {
+            let parked = |e: &mut Exchange| matches!(e.sink, Sink::Parked);
+            if self.exchange(exchange).is_some_and(parked) {
+                // Whoever would come back is not let in any more.
+                self.give_up(exchange, Refusal::Draining, "switchbox is shutting down");
+                continue;
+            }
             let waits = self
                 .exchange(exchange)
                 .is_some_and(|e| matches!(e.awaits, Awaits::Lists(..) | Awaits::Servers(_)));
