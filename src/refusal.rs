@@ -135,6 +135,17 @@ impl Refusal {
         }
     }
 
+    /// Whether it says that something is not known, which may be otherwise in a moment.
+    pub const fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Refusal::ToolUnknown { .. }
+                | Refusal::PromptUnknown { .. }
+                | Refusal::ResourceUnknown { .. }
+                | Refusal::Unavailable { .. }
+        )
+    }
+
     /// Seconds after which trying again makes sense, where it does.
     pub const fn retry_after(&self) -> Option<u32> {
         match self {

@@ -51,6 +51,7 @@ impl Worker {
             | Awaits::Lane { .. }
             | Awaits::Lists(..)
             | Awaits::Servers(_)
+            | Awaits::Meaning(_)
             | Awaits::Visitor(_)
             | Awaits::Nothing => {}
         }

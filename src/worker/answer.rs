@@ -108,6 +108,7 @@ impl Worker {
         match exchange.sink {
             Sink::Visitor(visitor) => return self.answer_visitor(id, visitor, text, response),
             Sink::Parked => return exchange.keep(text, response),
+            Sink::Heard => return self.heard_of(id),
             _ => {}
         }
         if exchange.era() == Era::Legacy && response.era == Era::Legacy {
@@ -168,11 +169,29 @@ impl Worker {
         self.close_exchange(exchange, outcome, status);
     }
 
+    /// A server knows what a client listens for.
+    fn heard_of(&mut self, id: ExchangeId) {
+        if let Some(exchange) = self.exchanges.remove(exchange_ticket(id)) {
+            self.close_heard(exchange, Outcome::Success);
+        }
+    }
+
+    fn close_heard(&mut self, exchange: Exchange, outcome: Outcome) {
+        let listener = exchange.session.as_ref().map(|session| session.key);
+        self.close_exchange(exchange, outcome, 0);
+        if let Some(listener) = listener {
+            self.followed(listener);
+        }
+    }
+
     /// Answers an exchange in our own name.
     pub(super) fn refuse(&mut self, id: ExchangeId, refusal: Refusal) {
         let Some(mut exchange) = self.exchanges.remove(exchange_ticket(id)) else {
             return self.event(Event::ParcelStale);
         };
+        if matches!(exchange.sink, Sink::Heard) {
+            return self.close_heard(exchange, Outcome::Refused);
+        }
         if refusal == Refusal::Cancelled && self.end_silently(id, &exchange) {
             return self.close_exchange(exchange, Outcome::Cancelled, 200);
         }
@@ -223,7 +242,7 @@ impl Worker {
             Sink::Batch { batch, .. } => return self.forgo(batch),
             Sink::Line { connection } => self.settle(connection),
             Sink::Visitor(visitor) => self.fail_home(visitor, Refusal::Cancelled),
-            Sink::Lost { .. } | Sink::Gone | Sink::Parked => {}
+            Sink::Lost { .. } | Sink::Gone | Sink::Parked | Sink::Heard => {}
         }
         true
     }
@@ -297,7 +316,7 @@ impl Worker {
                 }
                 200
             }
-            Sink::Gone | Sink::Parked | Sink::Visitor(_) => status,
+            Sink::Gone | Sink::Parked | Sink::Heard | Sink::Visitor(_) => status,
         }
     }
 
@@ -460,7 +479,9 @@ impl Worker {
                 may_stream: true,
             } => connection,
             Sink::Batch { batch, .. } => return self.opens_stream(batch),
-            Sink::Answer { .. } | Sink::Gone | Sink::Parked | Sink::Visitor(_) => return false,
+            Sink::Answer { .. } | Sink::Gone | Sink::Parked | Sink::Heard | Sink::Visitor(_) => {
+                return false;
+            }
             _ => return true,
         };
         let session = exchange.resumable().cloned();

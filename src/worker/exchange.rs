@@ -1,6 +1,7 @@
 //! One client's request on its way through us, until it is answered.
 
 use crate::config::Server;
+use crate::config::limits::EXCHANGE_TIMEOUT_MAX;
 use crate::id::{ConnectionId, Home, Place};
 use crate::mcp::Era;
 use crate::mcp::capabilities::ClientCapabilities;
@@ -71,6 +72,31 @@ pub(super) struct Declared {
 }
 
 impl Exchange {
+    /// One that begins now and has nowhere to go yet.
+    pub(super) fn new(now: Time, sink: Sink, method: Method) -> Exchange {
+        Exchange {
+            sink,
+            session: None,
+            principal: None,
+            peer: None,
+            id: Box::default(),
+            token: None,
+            method,
+            tool: None,
+            uri: None,
+            awaits: Awaits::Nothing,
+            began: now,
+            sent: None,
+            deadline: Time::NEVER,
+            last_deadline: now + EXCHANGE_TIMEOUT_MAX,
+            stream_only: false,
+            declared: None,
+            original: None,
+            parked: None,
+            inquiry: None,
+        }
+    }
+
     /// The era of the client.
     pub(super) fn era(&self) -> Era {
         match self.declared {
@@ -108,6 +134,8 @@ pub(super) enum Awaits {
     Lists(Kind, Option<String>),
     /// Servers to be there at all.
     Servers(Hello),
+    /// To be understood: what it names may be known in a moment. This is the message.
+    Meaning(Box<[u8]>),
     /// A conversation with a child that nobody else uses at the moment.
     Lane {
         server: Arc<Server>,
@@ -139,7 +167,11 @@ impl Awaits {
             | Awaits::Link { server, .. }
             | Awaits::Lane { server, .. }
             | Awaits::Parked { server, .. } => Some(server),
-            Awaits::Lists(..) | Awaits::Servers(_) | Awaits::Visitor(_) | Awaits::Nothing => None,
+            Awaits::Lists(..)
+            | Awaits::Servers(_)
+            | Awaits::Meaning(_)
+            | Awaits::Visitor(_)
+            | Awaits::Nothing => None,
         }
     }
 }
@@ -167,6 +199,8 @@ pub(super) enum Sink {
     Visitor(Home),
     /// Nowhere: the client was asked something and has to come back with the answer.
     Parked,
+    /// To a client that listens: it is told when all that it waits for are answered.
+    Heard,
     /// To the stdio front, or the stream of an HTTP+SSE client.
     Line { connection: ConnectionId },
     /// To the batch that it is part of, which came on this connection.

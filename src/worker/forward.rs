@@ -38,6 +38,15 @@ pub(super) struct Pending {
 }
 
 impl Pending {
+    /// Whether it is one of the first words of that conversation.
+    pub(super) fn introduces(&self, key: &Key) -> bool {
+        let first = matches!(
+            self.awaiter,
+            Awaiter::Step(Step::Probe | Step::Initialize, _)
+        );
+        first && self.key == *key
+    }
+
     /// Whether that conversation has it find out which era its server speaks.
     pub(super) fn is_probe_of(&self, key: &Key) -> bool {
         self.key == *key && matches!(self.awaiter, Awaiter::Step(Step::Probe, _))

@@ -139,6 +139,19 @@ impl Worker {
         Some((key, outgoing))
     }
 
+    /// Has servers that are there only now asked what they list for the modern clients that have asked before.
+    pub(super) fn ask_for_lists_of_all(&mut self) {
+        let known = &self.table.catalogs;
+        let lacks = |guest: &Arc<Session>| {
+            let catalog = known.get(guest.capabilities.text());
+            catalog.is_none_or(|catalog| !catalog.unlisted.is_empty())
+        };
+        let common = self.guests.common.values().map(|(guest, _)| guest.clone());
+        for guest in common.filter(lacks).collect::<Vec<_>>() {
+            self.ask_for_lists_of(&guest);
+        }
+    }
+
     /// Has legacy servers asked what they list for a modern client that declares what none before did.
     pub(super) fn ask_for_lists_of(&mut self, guest: &Arc<Session>) {
         let capabilities = &guest.capabilities;

@@ -350,6 +350,10 @@ impl Worker {
         at: EventId,
         message: &[u8],
     ) {
+        // It is kept until the client knows that it is listened for.
+        if self.unheard.contains_key(&session) {
+            return;
+        }
         let listener = self.listener_on_line(id, session);
         if let Some(listener) = listener {
             return self.say_line(id, &listen::tagged(message, &listener));

@@ -57,6 +57,7 @@ impl Letter {
 /// "Request Metadata").
 fn mirror(fields: &mut Vec<u8>, outgoing: &Outgoing) {
     field(fields, "mcp-method", outgoing.method.name().as_bytes());
+    fields.extend_from_slice(outgoing.passed.as_deref().unwrap_or_default());
     let params = &outgoing.params;
     let whole = Span {
         start: 0,
@@ -104,6 +105,7 @@ pub(super) fn suited<'a>(
         subscription: None,
         level: outgoing.level,
         mirrored: outgoing.mirrored.clone(),
+        passed: None,
     })
 }
 
@@ -162,6 +164,7 @@ mod tests {
             subscription: None,
             level: None,
             mirrored: None,
+            passed: None,
         };
         let mut out = Vec::new();
         write_request(&mut out, 77, &outgoing);

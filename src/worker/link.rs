@@ -364,7 +364,7 @@ impl Worker {
         match arrival {
             Arrival::Opening(opening) => {
                 if let (Errand::Listen { key }, 200..300) = (errand, opening.status) {
-                    self.is_listening(key);
+                    self.stream_opened(key);
                 }
                 progress.opening = Some(opening);
             }

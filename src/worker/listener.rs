@@ -5,19 +5,22 @@
 //! that began the stream. It ends with its stream.
 
 use super::answer::event_bytes;
+use super::exchange::{Awaits, Exchange, Sink};
 use super::intent::Intent;
 use super::message::Caller;
-use super::parcel::{Asker, Parcel};
-use super::{Worker, exchange::Sink};
-use crate::config::limits::{LISTENS_MAX, SUBSCRIPTIONS_MAX};
+use super::parcel::{Outgoing, Parcel};
+use super::partner::uri_params;
+use super::{Worker, exchange_id};
+use crate::config::limits::{LISTENS_MAX, SUBSCRIBE_TIMEOUT, SUBSCRIPTIONS_MAX};
 use crate::event::Event;
 use crate::id::{ConnectionId, Place, SessionKey};
 use crate::jsonrpc::envelope::Envelope;
-use crate::mcp::Era;
 use crate::mcp::bridge::listen::{self, Filter};
 use crate::mcp::capabilities::ClientCapabilities;
+use crate::mcp::method::Method;
 use crate::mcp::params::Params;
 use crate::refusal::Refusal;
+use crate::session::replay::EventId;
 use crate::session::{Listener, Resumed, Session};
 use crate::upstream::conversation::Key;
 use std::sync::Arc;
@@ -29,6 +32,16 @@ pub(super) struct Listen {
     filter: Filter,
     capabilities: ClientCapabilities,
     principal: Option<Arc<str>>,
+}
+
+/// A listener that has not been told yet that it is one: servers are still being asked.
+#[derive(Debug)]
+pub(super) struct Unheard {
+    connection: ConnectionId,
+    acknowledged: Vec<u8>,
+    waiting: usize,
+    last: EventId,
+    session: Arc<Session>,
 }
 
 impl Worker {
@@ -95,33 +108,100 @@ impl Worker {
             connection,
         };
         let (resumed, _) = session.resume(place, None);
+        let Resumed::Fresh(first) = resumed else {
+            return;
+        };
         if let Some(front) = self.stdio(connection) {
             front.listeners.push(session.clone());
-            self.say_line(connection, &acknowledged);
         } else {
             self.begin_event_stream(connection, &[]);
-            if let (Some(client), Resumed::Fresh(first)) = (self.client(connection), resumed) {
+            if let Some(client) = self.client(connection) {
                 client.shown = first;
                 client.standing = Some(session.clone());
             }
             self.event(Event::StreamOpened);
-            self.stream_bytes(connection, &event_bytes(None, &acknowledged));
         }
         self.listeners += 1;
+        let unheard = Unheard {
+            connection,
+            acknowledged,
+            waiting: followed.len() + 1,
+            last: first,
+            session: session.clone(),
+        };
+        self.unheard.insert(session.key, unheard);
         for (place, uri) in followed {
-            session.reach_servers();
-            let asker = Asker {
-                key: Key::base(place),
-                session: Some(session.clone()),
-            };
-            let owner = self.owner(&asker.key);
-            self.post(owner, Parcel::Follow(Box::new(asker), uri.into()));
+            self.follow_for(&session, place, uri);
+        }
+        self.followed(session.key);
+    }
+
+    /// Subscribes to a resource in a listener's name.
+    fn follow_for(&mut self, session: &Arc<Session>, place: usize, uri: String) {
+        let server = self.table.servers[place].clone();
+        let (now, key) = (self.now, Key::base(place));
+        session.begin_exchange(usize::MAX);
+        let mut exchange = Exchange::new(now, Sink::Heard, Method::ResourcesSubscribe);
+        exchange.session = Some(session.clone());
+        exchange.principal = session.principal.clone();
+        exchange.deadline = now + server.timeout.min(SUBSCRIBE_TIMEOUT);
+        exchange.awaits = Awaits::Owner {
+            server,
+            key: key.clone(),
+        };
+        self.wake_at(exchange.deadline);
+        let id = exchange_id(self.exchanges.insert(exchange));
+        let outgoing = Outgoing {
+            subscription: Some(uri.clone()),
+            ..Outgoing::own(Method::ResourcesSubscribe, uri_params(&uri))
+        };
+        self.send_in(id, key, outgoing);
+    }
+
+    /// One more of the servers that a listener waits for has answered. After the last, it is told what it is
+    /// listened for, and then what has been said since: before that, nothing may be (2026-07-28
+    /// basic/utilities/subscriptions).
+    pub(super) fn followed(&mut self, session: SessionKey) {
+        let Some(unheard) = self.unheard.get_mut(&session) else {
+            return;
+        };
+        unheard.waiting -= 1;
+        if unheard.waiting > 0 {
+            return;
+        }
+        let Some(unheard) = self.unheard.remove(&session) else {
+            return;
+        };
+        let Unheard {
+            connection,
+            acknowledged,
+            last,
+            session,
+            ..
+        } = unheard;
+        let mut messages = vec![acknowledged];
+        let missed = session.missed(last);
+        if let Some(listener) = &session.listener {
+            let tagged = missed
+                .iter()
+                .map(|(_, message)| listen::tagged(message, &listener.id));
+            messages.extend(tagged);
+        }
+        for message in messages {
+            match self.stdio(connection) {
+                Some(_) => self.say_line(connection, &message),
+                None => self.stream_bytes(connection, &event_bytes(None, &message)),
+            }
+        }
+        if let (Some(client), Some((at, _))) = (self.client(connection), missed.last()) {
+            client.shown = *at;
         }
     }
 
     /// A stream on which a client listened has ended.
     pub(super) fn end_listening(&mut self, session: &Arc<Session>) {
         self.listeners -= 1;
+        self.unheard.remove(&session.key);
         self.sessions.dismiss(session);
         if session.has_reached_servers() {
             let key = session.key;
@@ -153,30 +233,5 @@ impl Worker {
         let listeners = &self.stdio(connection)?.listeners;
         let own = listeners.iter().find(|own| own.key == session)?;
         own.listener.as_ref().map(|listener| listener.id.clone())
-    }
-
-    /// To a conversation's owner: this listener wants to hear of a resource.
-    pub(super) fn follow_for(&mut self, asker: &Asker, uri: &str) {
-        let Some(session) = asker.session.as_ref().filter(|session| !session.is_ended()) else {
-            return;
-        };
-        if self.ensure_partner(asker).is_err() {
-            return;
-        }
-        let Some(partner) = self.partners.get_mut(&asker.key) else {
-            return;
-        };
-        let conversation = &mut partner.conversation;
-        // What is subscribed to before it is open, is asked for when it is.
-        if conversation.subscribe(session.key, uri) && conversation.is_open() {
-            match self.era_in(&asker.key) {
-                Some(Era::Modern) => self.listen_for_changes(&asker.key),
-                _ => {
-                    let params = super::partner::uri_params(uri);
-                    let method = crate::mcp::method::Method::ResourcesSubscribe;
-                    self.ask_quietly(&asker.key, method, &params);
-                }
-            }
-        }
     }
 }

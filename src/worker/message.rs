@@ -8,7 +8,7 @@ use super::intent::{Intent, Local, LocalAnswer, Note, Opening, Sending};
 use super::modern::says_modern;
 use super::parcel::{ClientAnswer, Outgoing};
 use crate::config::limits::{
-    EXCHANGE_TIMEOUT_MAX, EXCHANGES_MAX, FIRST_LIST_TIMEOUT, ID_BYTES_MAX, SESSION_EXCHANGES_MAX,
+    EXCHANGES_MAX, FIRST_LIST_TIMEOUT, ID_BYTES_MAX, SESSION_EXCHANGES_MAX,
 };
 use crate::id::ConnectionId;
 use crate::jsonrpc::envelope::{Envelope, EnvelopeError, Kind};
@@ -66,6 +66,8 @@ pub(super) struct Routed {
     subscription: Option<String>,
     /// The arguments that an HTTP request repeats in its head.
     pub(super) mirrored: Option<Arc<[HeaderParam]>>,
+    /// Fields of its head that are passed on as they are.
+    pub(super) passed: Option<Box<[u8]>>,
 }
 
 impl Worker {
@@ -280,6 +282,7 @@ impl Worker {
             name: None,
             subscription: None,
             mirrored: None,
+            passed: None,
         };
         let owner = |uri: &str| {
             catalog
@@ -416,27 +419,15 @@ impl Worker {
             Sink::Line { connection } => Sink::Line { connection },
             _ => unreachable!("a message comes from a connection that is there"),
         };
-        let exchange = Exchange {
-            sink,
-            session: caller.session.clone(),
-            principal: caller.principal.clone(),
-            peer: caller.peer,
-            id: id.into(),
-            token: None,
-            method,
-            tool: None,
-            uri: None,
-            awaits,
-            began: self.now,
-            sent: None,
-            deadline,
-            last_deadline: self.now + EXCHANGE_TIMEOUT_MAX,
-            stream_only: caller.stream_only,
-            declared: caller.declared.clone(),
-            original: None,
-            parked: None,
-            inquiry: None,
-        };
+        let mut exchange = Exchange::new(self.now, sink, method);
+        exchange.session = caller.session.clone();
+        exchange.principal = caller.principal.clone();
+        exchange.peer = caller.peer;
+        exchange.id = id.into();
+        exchange.awaits = awaits;
+        exchange.deadline = deadline;
+        exchange.stream_only = caller.stream_only;
+        exchange.declared = caller.declared.clone();
         Intent::Begin(Box::new(exchange), None)
     }
 
@@ -479,11 +470,19 @@ impl Worker {
     }
 
     /// Until when a list that a modern client asks for waits; `None`: it does not.
-    pub(super) fn lists_awaited_by(&mut self, caller: &Caller) -> Option<Time> {
-        let capabilities = caller
-            .capabilities()
-            .filter(|declared| &**declared.text() != "{}")?;
-        let who = (capabilities.text().clone(), caller.principal.clone());
+    pub(super) fn lists_awaited_by(
+        &mut self,
+        declared: &Declared,
+        principal: &Option<Arc<str>>,
+    ) -> Option<Time> {
+        if let Some(until) = self.servers_awaited() {
+            return Some(until);
+        }
+        let capabilities = &declared.capabilities;
+        if &**capabilities.text() == "{}" {
+            return None;
+        }
+        let who = (capabilities.text().clone(), principal.clone());
         let guest = self.common_guest(&who, capabilities);
         if !self.table.catalogs.contains_key(capabilities.text()) {
             self.ask_for_lists_of(&guest);
@@ -605,6 +604,7 @@ fn outgoing(
             subscription: None,
             level: caller.declared.as_ref().and_then(|declared| declared.level),
             mirrored: None,
+            passed: None,
         };
     };
     let text = whole.of(envelope.text);
@@ -640,5 +640,6 @@ fn outgoing(
         subscription: routed.subscription.clone(),
         level: caller.declared.as_ref().and_then(|declared| declared.level),
         mirrored: routed.mirrored.clone(),
+        passed: routed.passed.clone(),
     }
 }

@@ -52,7 +52,7 @@ use crate::config::Config;
 use crate::downstream::gate::Gate;
 use crate::event::Event;
 use crate::http::{DateClock, HttpDate};
-use crate::id::{ConnectionId, ExchangeId, WorkerId};
+use crate::id::{ConnectionId, ExchangeId, SessionKey, WorkerId};
 use crate::mcp::capabilities::ClientCapabilities;
 use crate::mcp::state::Sealer;
 use crate::router::table::Table;
@@ -68,6 +68,7 @@ use effect::{Effect, Input};
 use exchange::Exchange;
 use forward::Pending;
 use guests::Guests;
+use listener::Unheard;
 use parcel::{Answered, Parcel};
 use partner::Partner;
 use peers::Wire;
@@ -143,6 +144,8 @@ pub struct Worker {
     guests: Guests,
     /// Streams on which modern clients listen.
     listeners: usize,
+    /// Those of them that wait for servers, by their sessions.
+    unheard: BTreeMap<SessionKey, Unheard>,
 }
 
 impl Worker {
@@ -188,6 +191,7 @@ impl Worker {
             declarations: BTreeMap::new(),
             guests: Guests::default(),
             listeners: 0,
+            unheard: BTreeMap::new(),
             config: seat.config,
             table: seat.table,
             sessions: seat.sessions,
@@ -324,7 +328,6 @@ impl Worker {
             Parcel::Returned(returned) => self.returned(*returned),
             Parcel::Left(call, visitor) => self.left(call, visitor),
             Parcel::Wants(key, level) => self.level_wanted(&key, level),
-            Parcel::Follow(asker, uri) => self.follow_for(&asker, &uri),
             Parcel::LevelChosen(session, level) => self.level_chosen(session, level),
             Parcel::RootsChanged(session) => self.roots_changed(session),
             Parcel::ClientProgress(session, ask, text) => self.client_progress(session, ask, &text),

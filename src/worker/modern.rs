@@ -11,6 +11,7 @@ use super::intent::{Intent, Local, LocalAnswer};
 use super::message::{Caller, cancelled_on_line, refuse, string};
 use crate::config::limits::{CAPABILITIES_BYTES_MAX, CATALOGS_MAX};
 use crate::http::request::RequestHead;
+use crate::http::write::field;
 use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::parse::{self, Span};
 use crate::mcp::Era;
@@ -18,8 +19,7 @@ use crate::mcp::bridge;
 use crate::mcp::caching::Caching;
 use crate::mcp::capabilities::ClientCapabilities;
 use crate::mcp::discover;
-use crate::mcp::headers::check_params;
-use crate::mcp::headers::{Mirror, Mismatch};
+use crate::mcp::headers::{HeaderParam, Mirror, Mismatch, check_params};
 use crate::mcp::listing;
 use crate::mcp::meta::VERSION;
 use crate::mcp::method::Method;
@@ -137,8 +137,8 @@ impl Worker {
                 .level
                 .and_then(|span| params::level(text, span)),
         };
-        caller.declared = Some(declared);
-        let caller = &*caller;
+        caller.declared = Some(declared.clone());
+        let (declared, caller) = (&declared, &*caller);
         let local = |answer| {
             Ok(Intent::Local(Local {
                 id: id.into(),
@@ -168,7 +168,7 @@ impl Worker {
                 Some(span) => Some(string(text, span, "cursor")?),
                 None => None,
             };
-            if let Some(until) = self.lists_awaited_by(caller) {
+            if let Some(until) = self.lists_awaited_by(declared, &caller.principal) {
                 self.admissible(caller)?;
                 return Ok(self.begin(caller, id, method, Awaits::Lists(kind, cursor), until));
             }
@@ -179,9 +179,22 @@ impl Worker {
                 cursor.as_deref(),
             ));
         }
-        let routed = self.route(caller, envelope, method, &params)?;
+        let mut routed = match self.route(caller, envelope, method, &params) {
+            Ok(routed) => routed,
+            Err(unknown) => {
+                // Whoever has no session has nothing to wait for before, so that it may be early.
+                let until = self.lists_awaited_by(declared, &caller.principal);
+                let until = until.filter(|_| unknown.may_pass()).ok_or(unknown)?;
+                self.admissible(caller)?;
+                let text = Awaits::Meaning(text.into());
+                return Ok(self.begin(caller, id, method, text, until));
+            }
+        };
         if let (Some(head), Some(mirrored)) = (head, &routed.mirrored) {
             check_params(head.mcp_params(), mirrored, text, params.arguments)?;
+        }
+        if let Some(head) = head {
+            routed.passed = unknown_params(head, routed.mirrored.as_deref().unwrap_or_default());
         }
         self.begin_routed(caller, envelope, method, id, &params, routed)
     }
@@ -222,6 +235,21 @@ impl Declared {
             level: None,
         }
     }
+}
+
+/// The `Mcp-Param-*` fields of a head that no schema here knows: they are for who is behind us
+/// (2026-07-28 transports/streamable-http, "Server Behavior for Custom Headers").
+fn unknown_params(head: &RequestHead<'_>, known: &[HeaderParam]) -> Option<Box<[u8]>> {
+    let mut fields = Vec::new();
+    for (name, value) in head.mcp_params() {
+        if !known
+            .iter()
+            .any(|param| param.header.eq_ignore_ascii_case(name))
+        {
+            field(&mut fields, &format!("mcp-param-{name}"), value);
+        }
+    }
+    (!fields.is_empty()).then(|| fields.into())
 }
 
 /// What `Mcp-Name` has to repeat, if it has to.

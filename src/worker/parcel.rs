@@ -65,8 +65,6 @@ pub enum Parcel {
     Returned(Box<Returned>),
     /// To a parked call: who came back for it is gone.
     Left(ExchangeId, Home),
-    /// To a conversation's owner: this listener wants to hear of that resource.
-    Follow(Box<Asker>, Arc<str>),
     /// To an HTTP conversation's owner: somebody without a session wants to hear of this level.
     Wants(Arc<Key>, u8),
     /// To everyone: this session has ended.
@@ -166,6 +164,8 @@ pub struct Outgoing {
     pub level: Option<u8>,
     /// The arguments that an HTTP request of the modern era repeats in its head.
     pub mirrored: Option<Arc<[HeaderParam]>>,
+    /// Fields that an HTTP request of the modern era had and that are passed on.
+    pub passed: Option<Box<[u8]>>,
 }
 
 impl Outgoing {
@@ -179,6 +179,7 @@ impl Outgoing {
             subscription: None,
             level: None,
             mirrored: None,
+            passed: None,
         }
     }
 }

@@ -60,6 +60,8 @@ pub(super) struct Partner {
     pub(super) forgotten_early: u8,
     /// Whether it ever listed what it offers.
     pub(super) has_listed: bool,
+    /// Whether its server's standing stream was ever open in this session.
+    pub(super) has_listened: bool,
     /// When it may be used even if its standing stream is not open by then.
     pub(super) ready_at: Option<Time>,
     /// What is known of its server's era before that has answered.
@@ -158,6 +160,7 @@ impl Worker {
             lists_skipped: 0,
             forgotten_early: 0,
             has_listed: false,
+            has_listened: false,
             ready_at: None,
             guess: Guess::default(),
             changes: Changes::default(),
@@ -178,6 +181,7 @@ impl Worker {
         };
         partner.conversation.reopen(now);
         partner.opening_since = now;
+        partner.has_listened = false;
         if partner.guess == Guess::Refused {
             partner.guess = Guess::Open;
         }
@@ -269,6 +273,13 @@ impl Worker {
         session_id: Option<&str>,
     ) {
         let now = self.now;
+        // Whichever question it answered first has settled what it is.
+        for ticket in self.pendings.tickets() {
+            let pending = self.pendings.get(ticket);
+            if pending.is_some_and(|pending| pending.introduces(key)) {
+                self.pendings.remove(ticket);
+            }
+        }
         let Some(partner) = self.partners.get_mut(key) else {
             return;
         };

@@ -6,7 +6,7 @@
 //! conversation found holds for the others of its server, and is looked at again whenever that one is opened.
 
 use super::Worker;
-use super::forward::Step;
+use super::forward::{Awaiter, Step};
 use super::parcel::Outgoing;
 use crate::config::limits::{INITIALIZE_TIMEOUT, PROBE_TIMEOUT};
 use crate::config::{EraChoice, Transport};
@@ -16,6 +16,7 @@ use crate::mcp::bridge::request;
 use crate::mcp::discover;
 use crate::mcp::handshake::{self, Introduced};
 use crate::mcp::method::Method;
+use crate::time::Time;
 use crate::upstream::conversation::Key;
 
 /// What a conversation knows of its server's era before that has answered.
@@ -97,6 +98,12 @@ impl Worker {
                 );
                 self.conversation_failed(key, &cause);
             }
+            // Refused late, when initialize is on its way.
+            Err(_)
+                if self
+                    .pendings
+                    .iter()
+                    .any(|(_, pending)| pending.introduces(key)) => {}
             Err(_) => self.not_modern(key, "it does not know server/discover"),
         }
     }
@@ -135,7 +142,10 @@ impl Worker {
     /// been begun once more without that.
     pub(super) fn retried_unasked(&mut self, key: &Key) -> bool {
         let own = |pending: &super::forward::Pending| pending.is_probe_of(key);
-        let probing = self.pendings.iter().any(|(_, pending)| own(pending));
+        // One that was given up on has not ended because of it.
+        let probing = self.pendings.iter().any(|(_, pending)| {
+            own(pending) && !matches!(pending.awaiter, Awaiter::Step(_, Time::NEVER))
+        });
         let Some(partner) = self.partners.get_mut(key) else {
             return false;
         };

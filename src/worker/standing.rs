@@ -152,17 +152,33 @@ impl Worker {
         }
     }
 
-    /// The server's standing stream is open, or will not be.
-    pub(super) fn is_listening(&mut self, key: &Key) {
+    /// The server's standing stream is open.
+    pub(super) fn stream_opened(&mut self, key: &Key) {
+        if let Some(partner) = self.partners.get_mut(key) {
+            partner.has_listened = true;
+        }
+        self.listens_or_not(key);
+    }
+
+    /// The server's standing stream need not be waited for any more.
+    pub(super) fn listens_or_not(&mut self, key: &Key) {
         let partner = self.partners.get_mut(key);
         if partner.is_some_and(|partner| partner.ready_at.take().is_some()) {
             self.conversation_ready(key);
         }
     }
 
-    /// The server has none.
+    /// The server has none, or none any more: then it has forgotten the session.
     pub(super) fn not_listening(&mut self, key: &Key) {
-        self.is_listening(key);
+        let had = self
+            .partners
+            .get(key)
+            .filter(|partner| partner.has_listened);
+        let opened = had.and_then(|partner| partner.opened.as_ref());
+        if let Some(epoch) = opened.filter(|o| o.session_id.is_some()).map(|o| o.epoch) {
+            return self.forgotten(key, epoch);
+        }
+        self.listens_or_not(key);
         if let Some(partner) = self.partners.get_mut(key) {
             partner.listening = Listening::No;
         }
@@ -170,7 +186,7 @@ impl Worker {
 
     /// It ended: ask for it again after a while.
     pub(super) fn listen_again(&mut self, key: &Key, last: Option<Vec<u8>>, after: Duration) {
-        self.is_listening(key);
+        self.listens_or_not(key);
         let at = self.now + after;
         if let Some(partner) = self.partners.get_mut(key)
             && matches!(partner.listening, Listening::On(_))

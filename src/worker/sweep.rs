@@ -8,6 +8,7 @@ use super::effect::Close;
 use super::exchange::{Awaits, Exchange, Sink};
 use super::forward::{Awaiter, Step};
 use super::intent::{Local, LocalAnswer, Opening};
+use super::message::Caller;
 use super::partner::Listening;
 use super::peers::Peer;
 use super::{Worker, connection_id, exchange_id, exchange_ticket};
@@ -17,6 +18,7 @@ use crate::config::limits::{
 };
 use crate::event::{Event, SessionEnd};
 use crate::http::sse::KEEP_ALIVE;
+use crate::jsonrpc::envelope::Envelope;
 use crate::mcp::Era;
 use crate::mcp::bridge::listen;
 use crate::mcp::listing::Kind;
@@ -125,7 +127,7 @@ impl Worker {
             );
             if exchange.deadline <= now {
                 match &exchange.awaits {
-                    Awaits::Lists(..) | Awaits::Servers(_) => self.release(id),
+                    Awaits::Lists(..) | Awaits::Servers(_) | Awaits::Meaning(_) => self.release(id),
                     awaits => {
                         let server = awaits
                             .server()
@@ -164,7 +166,10 @@ impl Worker {
                 Awaiter::Step(Step::Probe, _) => {
                     let limit = PROBE_TIMEOUT.as_secs();
                     let key = pending.key.clone();
-                    self.pendings.remove(ticket);
+                    // It may be slow to start rather than unwilling: its answer still counts if it comes.
+                    if let Some(pending) = self.pendings.get_mut(ticket) {
+                        pending.awaiter = Awaiter::Step(Step::Probe, Time::NEVER);
+                    }
                     let cause = format!("it did not answer server/discover within {limit} s");
                     self.not_modern(&key, &cause);
                 }
@@ -219,7 +224,7 @@ impl Worker {
                 continue;
             };
             match partner.ready_at {
-                Some(at) if at <= now => self.is_listening(&key),
+                Some(at) if at <= now => self.listens_or_not(&key),
                 Some(at) => next = next.min(at),
                 None => {}
             }
@@ -317,13 +322,20 @@ impl Worker {
         for session in declared {
             self.ask_for_lists(&session);
         }
+        self.ask_for_lists_of_all();
         for ticket in self.exchanges.tickets() {
             let Some(exchange) = self.exchanges.get(ticket) else {
                 continue;
             };
-            let released = match &exchange.awaits {
-                Awaits::Lists(..) => self.lists_awaited(exchange.session.as_deref()).is_none(),
-                Awaits::Servers(_) => self.servers_awaited().is_none(),
+            let released = match (&exchange.awaits, &exchange.declared) {
+                (Awaits::Lists(..), None) => {
+                    self.lists_awaited(exchange.session.as_deref()).is_none()
+                }
+                (Awaits::Lists(..) | Awaits::Meaning(_), Some(declared)) => {
+                    let (declared, principal) = (declared.clone(), exchange.principal.clone());
+                    self.lists_awaited_by(&declared, &principal).is_none()
+                }
+                (Awaits::Servers(_), _) => self.servers_awaited().is_none(),
                 _ => false,
             };
             if released {
@@ -369,6 +381,20 @@ impl Worker {
                     }
                 };
                 self.answer_released(connection, batch, local(answer, kind.method()));
+            }
+            Awaits::Meaning(text) => {
+                let caller = Caller {
+                    sink: exchange.sink,
+                    stream_only,
+                    session: None,
+                    principal: exchange.principal,
+                    peer: exchange.peer,
+                    declared: exchange.declared,
+                };
+                if let Ok(envelope) = Envelope::parse(&text) {
+                    let intent = self.consider_modern(caller, None, &envelope);
+                    self.carry_out(connection, intent);
+                }
             }
             Awaits::Servers(hello) => {
                 let opening = Opening {
@@ -461,9 +487,12 @@ impl Worker {
                 self.give_up(exchange, Refusal::Draining, "switchbox is shutting down");
                 continue;
             }
-            let waits = self
-                .exchange(exchange)
-                .is_some_and(|e| matches!(e.awaits, Awaits::Lists(..) | Awaits::Servers(_)));
+            let waits = self.exchange(exchange).is_some_and(|e| {
+                matches!(
+                    e.awaits,
+                    Awaits::Lists(..) | Awaits::Servers(_) | Awaits::Meaning(_)
+                )
+            });
             if waits {
                 self.release(exchange);
             }

@@ -85,6 +85,10 @@ fn long_answers_may_come_all_at_once() {
     }
     while !due.is_empty() {
         let message = client.next();
+        // The lists may have become longer meanwhile.
+        if message.get("id").is_none() {
+            continue;
+        }
         assert_eq!(text(&message).len(), 1024 * 1024);
         assert!(due.remove(&message["id"].as_u64().expect("an id of ours")));
     }
