@@ -163,17 +163,7 @@ impl Exchange {
     pub(super) fn status_of(&self, error: &[u8]) -> u16 {
         match self.era() {
             Era::Legacy => 200,
-            Era::Modern => {
-                let whole = Span {
-                    start: 0,
-                    end: error.len(),
-                };
-                match error::code(error, whole) {
-                    Some(-32601) => 404,
-                    Some(-32022..=-32020) => 400,
-                    _ => 200,
-                }
-            }
+            Era::Modern => error::http_status(error),
         }
     }
 }

@@ -1,22 +1,18 @@
 //! Connections to HTTP servers: what each is used for, and what came of it.
 
-use super::answer::Response;
 use super::effect::Effect;
-use super::forward::{Awaiter, Step, Waiter};
+use super::forward::Waiter;
 use super::letter::Letter;
 use super::parcel::{Opened, Parcel};
 use super::peers::{LinkPeer, Peer};
 use super::{Worker, connection_id, slots, ticket, wire_id};
 use crate::config::Transport;
 use crate::config::limits::INITIALIZE_TIMEOUT;
-use crate::event::Event;
 use crate::http::sse::Event as SseEvent;
 use crate::http::write;
 use crate::id::ConnectionId;
 use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::parse;
-use crate::mcp::Era;
-use crate::refusal::Refusal;
 use crate::time::Time;
 use crate::upstream::conversation::Key;
 use crate::upstream::link::{Arrival, Link, Opening};
@@ -539,97 +535,6 @@ impl Worker {
                 }
             }
             _ => self.heard(key, &envelope, pending),
-        }
-    }
-
-    /// An answer came on a stream that is not the request's: it counts in the same conversation only.
-    pub(super) fn strayed(&mut self, key: &Key, text: &[u8]) {
-        let (id, answer) = match Envelope::parse(text).map(|envelope| envelope.kind) {
-            Ok(Kind::Result { id, result }) => (id, Ok(result)),
-            Ok(Kind::Error {
-                id: Some(id),
-                error,
-            }) => (id, Err(error)),
-            _ => return,
-        };
-        let asked = parse::integer(text, id).and_then(wire_id::unpack);
-        let own = |ticket| {
-            self.pendings
-                .get(ticket)
-                .is_some_and(|pending| pending.key == *key)
-        };
-        match asked.filter(|(worker, ticket)| *worker == self.id && own(*ticket)) {
-            Some((_, ticket)) => self.pending_answered(ticket, text, id, answer, None),
-            None => {
-                let server = self.table.servers[key.server].clone();
-                self.event(Event::AnswerStray { server });
-            }
-        }
-    }
-
-    // ── answers ──────────────────────────────────────────────────────────────────────────────────
-
-    /// A request of ours was answered.
-    pub(super) fn pending_answered(
-        &mut self,
-        ticket: slots::Ticket,
-        text: &[u8],
-        id: parse::Span,
-        answer: Result<parse::Span, parse::Span>,
-        session_id: Option<&str>,
-    ) {
-        let Some(pending) = self.pendings.remove(ticket) else {
-            return;
-        };
-        if pending.session.is_none()
-            && let Some(partner) = self.partners.get_mut(&pending.key)
-        {
-            partner.conversation.unsettle(self.now);
-        }
-        match pending.awaiter {
-            Awaiter::Client(home) => {
-                if let (Err(_), Some(uri), Some(session)) =
-                    (answer, &pending.subscription, pending.session)
-                    && let Some(partner) = self.partners.get_mut(&pending.key)
-                {
-                    partner.conversation.unsubscribe(session, uri);
-                }
-                let era = self.era_in(&pending.key).unwrap_or(Era::Legacy);
-                let body = answer;
-                self.answer_home(home, text, Response { id, body, era });
-            }
-            Awaiter::Step(step, _) => {
-                self.step_answered(&pending.key, step, text, answer, session_id)
-            }
-            Awaiter::Ghost(_) => {}
-        }
-    }
-
-    /// A request of ours will not be answered.
-    pub(super) fn pending_failed(&mut self, ticket: slots::Ticket, cause: &str) {
-        let Some(pending) = self.pendings.remove(ticket) else {
-            return;
-        };
-        let server = self.table.servers[pending.key.server].name.clone();
-        if let (Some(uri), Some(session)) = (&pending.subscription, pending.session)
-            && let Some(partner) = self.partners.get_mut(&pending.key)
-        {
-            partner.conversation.unsubscribe(session, uri);
-        }
-        match pending.awaiter {
-            Awaiter::Client(home) => self.fail_home(
-                home,
-                Refusal::Failed {
-                    server,
-                    cause: cause.into(),
-                },
-            ),
-            Awaiter::Step(Step::Initialize | Step::Probe, _) => {
-                self.conversation_failed(&pending.key, cause)
-            }
-            Awaiter::Step(Step::Listen, _) => self.changes_lost(&pending.key),
-            Awaiter::Step(Step::List(_), _) => self.list_failed(&pending.key, cause),
-            Awaiter::Step(Step::Quiet, _) | Awaiter::Ghost(_) => {}
         }
     }
 }

@@ -92,6 +92,20 @@ pub fn translated(
     }
 }
 
+/// The HTTP status that goes with this error object of a modern exchange (2026-07-28
+/// transports/streamable-http, "Error Responses").
+pub fn http_status(error: &[u8]) -> u16 {
+    let whole = Span {
+        start: 0,
+        end: error.len(),
+    };
+    match code(error, whole) {
+        Some(-32601) => 404,
+        Some(-32022..=-32020) => 400,
+        _ => 200,
+    }
+}
+
 /// The code of the error object at `error`, if it is an integer.
 pub fn code(text: &[u8], error: Span) -> Option<i64> {
     let code = parse::member(text, error, "code")?;
