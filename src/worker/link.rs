@@ -448,8 +448,15 @@ impl Worker {
             Ok(Kind::Error {
                 id: Some(id),
                 error,
-            }) if parse::integer(body, id) == Some(wire) => {
+            }) if parse::integer(body, id) == Some(wire)
+                && !self.is_contradicted(key, opening.status, body, error) =>
+            {
                 self.pending_answered(pending, body, id, Err(error), None);
+            }
+            Ok(Kind::Error { error, .. })
+                if self.is_contradicted(key, opening.status, body, error) =>
+            {
+                self.era_doubted(pending, key);
             }
             // A server that refuses a request before it reads it does not know the id.
             Ok(Kind::Error { error, .. }) => {

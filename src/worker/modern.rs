@@ -179,6 +179,24 @@ impl Worker {
                 cursor.as_deref(),
             ));
         }
+        for (member, name, first, fact) in [
+            (
+                params.request_state,
+                "requestState",
+                b'"',
+                "must be a string",
+            ),
+            (
+                params.input_responses,
+                "inputResponses",
+                b'{',
+                "must be an object",
+            ),
+        ] {
+            if member.is_some_and(|span| text[span.start] != first) {
+                return Err(Refusal::Params(format!("{name} {fact}")));
+            }
+        }
         let mut routed = match self.route(caller, envelope, method, &params) {
             Ok(routed) => routed,
             Err(unknown) => {

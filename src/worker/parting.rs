@@ -7,7 +7,10 @@ use super::link::{Catching, Errand, Progress, RETRY};
 use super::parcel::{Parcel, Standing};
 use super::peers::{LinkPeer, Peer};
 use super::{Worker, slots, ticket};
+use crate::config::EraChoice;
 use crate::id::ConnectionId;
+use crate::jsonrpc::parse::Span;
+use crate::mcp::bridge::error;
 use crate::time::Time;
 use crate::upstream::conversation::Key;
 use std::sync::Arc;
@@ -208,6 +211,33 @@ impl Worker {
         match home {
             Some(home) if self.take_back(home.exchange) => self.take_turn(home.exchange),
             _ => self.pending_failed(pending, "it has forgotten the session (HTTP 404)"),
+        }
+    }
+
+    pub(super) fn is_contradicted(&self, key: &Key, status: u16, text: &[u8], error: Span) -> bool {
+        let auto = self.table.servers[key.server].era == EraChoice::Auto;
+        let era = self.era_in(key).filter(|_| auto && status >= 400);
+        era.is_some_and(|era| error::contradicts(era, status, text, error))
+    }
+
+    /// The server says that it is of another era than it was, so it did not do what was asked: find out, ask again.
+    pub(super) fn era_doubted(&mut self, pending: slots::Ticket, key: &Arc<Key>) {
+        let cause = "it speaks another protocol revision than before";
+        let home = match self.pendings.get(pending).map(|pending| &pending.awaiter) {
+            Some(Awaiter::Client(home)) if home.worker == self.id => Some(*home),
+            _ => None,
+        };
+        self.doubt_slice(key);
+        let owner = self.owner(key);
+        match home {
+            Some(home) if self.take_back(home.exchange) => {
+                self.post(owner, Parcel::Unreachable(key.clone(), cause.into()));
+                self.take_turn(home.exchange);
+            }
+            _ => {
+                self.pending_failed(pending, cause);
+                self.post(owner, Parcel::Unreachable(key.clone(), cause.into()));
+            }
         }
     }
 

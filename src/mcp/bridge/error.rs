@@ -106,6 +106,17 @@ pub fn http_status(error: &[u8]) -> u16 {
     }
 }
 
+/// Whether a server that is spoken to in `era` says over HTTP that it is of the other one: what it was found to be
+/// before holds no longer.
+pub fn contradicts(era: Era, status: u16, text: &[u8], error: Span) -> bool {
+    match (era, code(text, error)) {
+        (Era::Legacy, code) => code == Some(-32022),
+        // How servers with sessions refuse who has none; a modern server has other codes for what it refuses.
+        (Era::Modern, Some(-32600 | -32000)) => status == 400,
+        (Era::Modern, _) => false,
+    }
+}
+
 /// The code of the error object at `error`, if it is an integer.
 pub fn code(text: &[u8], error: Span) -> Option<i64> {
     let code = parse::member(text, error, "code")?;
