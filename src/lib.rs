@@ -57,6 +57,15 @@
 //!   worker. A child is reached by parcel through its owner. An HTTP server is reached from every worker over
 //!   connections of its own, so that a call takes no hop; what they need to know of the conversation is a *slice*
 //!   that the owner keeps up to date.
+//! - A conversation speaks one *era* ([`mcp::Era`]): its server is asked which when it opens (`worker/probe.rs`). What
+//!   one exchange becomes where client and server are of different eras is [`mcp::bridge`]'s affair alone, on bytes;
+//!   what follows from that, who waits and for how long, is the worker's: `letter.rs` sends a request as its server
+//!   must have it, `crossing.rs` takes the answer. A modern server's questions to a legacy client are an *inquiry*
+//!   within its call. A legacy server's questions to a modern client have the call *parked*: the client is given a
+//!   sealed state and comes back in another exchange, the call's *visitor*.
+//! - A modern client has no session. A call of its that may be asked something has a *guest*, a session that no client
+//!   knows of, and with it a child or a session at an HTTP server to itself: a *lane* (`worker/guests.rs`). A stream on
+//!   which it listens for changes has a session too (`worker/listener.rs`).
 //! - Clients share a conversation as long as what they declared to servers is the same. A session that servers may
 //!   ask something (sampling, elicitation, roots) has a child of its own, because a child does not say for whom it
 //!   asks. What cannot be attributed to one client is delivered to none.
@@ -73,7 +82,8 @@
 //! # Where to begin reading
 //!
 //! [`worker::effect`] for what a worker is told and asks for, then `worker/intake.rs`, `message.rs`, `carry.rs`,
-//! `forward.rs`, `answer.rs`: the line, in order. `partner.rs` for the life of a conversation.
+//! `forward.rs`, `answer.rs`: the line, in order. `partner.rs` for the life of a conversation, [`mcp::bridge`] for how
+//! eras meet.
 
 pub mod auth;
 pub mod base64;

@@ -1,10 +1,13 @@
 //! One worker: the whole line from a client's bytes to a server's and back, without touching either.
 //!
 //! ```text
-//!   intake ─▶ message ─▶ carry ─▶ forward ─▶ partner ─▶ child          forward, by value
-//!                          ▲         └─────────────────▶ link
-//!                          └───────── answer ◀── heard ◀─┘             back, by id
+//!   intake ─▶ message ─▶ carry ─▶ forward ─▶ partner ─▶ letter ─▶ child, link     forward, by value
+//!          └▶ modern ─┘    ▲
+//!                          └──────── answer ◀─ crossing ◀─ pending, heard ◀─┘    back, by id
 //! ```
+//!
+//! Beside the line, what lasts longer than one message: `partner` and `probe` (a server's conversation), `guests`,
+//! `parked` and `inquiry` (questions in the middle of a call), `listener` and `changes` (who hears of what).
 //!
 //! This is the only module that knows the line from end to end; each of its files knows one stretch. A
 //! worker is told what happened ([`Input`]), asked what it wants done ([`Effect`]) and never waits. All of
