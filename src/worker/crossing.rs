@@ -105,6 +105,10 @@ impl Worker {
         match error::translated(cell, exchange.method, text, error, uri) {
             Translated::Same => self.pass_on(id, text, response),
             Translated::Error(error) => self.finish(id, Err(&error)),
+            Translated::UrlsRequired(_) if !exchange.may_be_asked(Need::Url) => {
+                let need = Need::Url.to_json().into();
+                self.refuse(id, Refusal::CapabilityMissing(need));
+            }
             Translated::UrlsRequired(urls) => {
                 let keys: Vec<String> = (1..=urls.len())
                     .map(|n| input::key(Method::Elicit, n))
@@ -159,6 +163,12 @@ impl Worker {
 }
 
 impl Exchange {
+    /// Whether the request declared that its client can be asked this.
+    fn may_be_asked(&self, need: Need) -> bool {
+        let declared = self.declared.as_ref();
+        declared.is_some_and(|d| need.is_met_by(d.capabilities.text().as_bytes()))
+    }
+
     /// The HTTP status that goes with a server's error.
     pub(super) fn status_of(&self, error: &[u8]) -> u16 {
         match self.era() {

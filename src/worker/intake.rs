@@ -11,7 +11,8 @@ use super::{Front, Worker};
 use crate::auth::keys::Verdict;
 use crate::downstream::{Fault, Request};
 use crate::event::{Event, RequestAnswered};
-use crate::http::{Method, media_type};
+use crate::http::request::RequestHead;
+use crate::http::{Method, is_token_byte, media_type};
 use crate::id::ConnectionId;
 use crate::jsonrpc::envelope::{Envelope, EnvelopeError};
 use crate::jsonrpc::write;
@@ -27,6 +28,9 @@ use std::time::Duration;
 /// Where clients call.
 const ENDPOINT: &str = "/mcp";
 const ENDPOINT_METHODS: &str = "GET, POST, DELETE, OPTIONS";
+/// Fields that a page's request may have.
+const HEADERS: &str = "authorization, content-type, accept, last-event-id, mcp-protocol-version, \
+                       mcp-session-id, mcp-method, mcp-name, x-api-key";
 const OPS_METHODS: &str = "GET, HEAD, OPTIONS";
 /// Bytes of a path that the access log gets.
 const PATH_BYTES_LOGGED: usize = 128;
@@ -94,7 +98,7 @@ impl Worker {
         }
         if head.method == Method::Options {
             let methods = half.map_or(ENDPOINT_METHODS, Half::methods);
-            return note.preflight(methods, head.origin.is_some());
+            return note.preflight(methods, head);
         }
         let principal = match self.keys.judge(head.authorization, head.api_key) {
             Verdict::Open => None,
@@ -342,12 +346,23 @@ impl Noted<'_> {
     }
 
     /// What a browser asks before it lets a page call (Fetch standard, CORS preflight).
-    fn preflight(&self, methods: &'static str, from_page: bool) -> Intent {
+    fn preflight(&self, methods: &'static str, head: &RequestHead<'_>) -> Intent {
         let mut fields: Vec<(&'static str, Vec<u8>)> = vec![("allow", methods.into())];
-        if from_page {
+        if head.origin.is_some() {
             fields.push(("access-control-allow-methods", methods.into()));
-            let headers = "authorization, content-type, accept, last-event-id, mcp-protocol-version, mcp-session-id, mcp-method, mcp-name, x-api-key";
-            fields.push(("access-control-allow-headers", headers.into()));
+            let mut headers = HEADERS.to_string();
+            // What a tool's schema has repeated in the head cannot be listed beforehand.
+            let wanted = head
+                .fields()
+                .filter(|(name, _)| name.eq_ignore_ascii_case("access-control-request-headers"));
+            for name in wanted.flat_map(|(_, value)| value.split(|byte| *byte == b',')) {
+                let name = String::from_utf8_lossy(name.trim_ascii()).to_ascii_lowercase();
+                if name.starts_with("mcp-param-") && name.bytes().all(is_token_byte) {
+                    headers += ", ";
+                    headers += &name;
+                }
+            }
+            fields.push(("access-control-allow-headers", headers.into_bytes()));
             fields.push(("access-control-max-age", b"600".to_vec()));
         }
         self.reply(204, fields, Vec::new())

@@ -412,6 +412,11 @@ impl Worker {
                     return self.close(id, Close::Now);
                 }
                 client.connection.ended();
+                // A modern client cancels by hanging up, and has nothing to send after a request.
+                let exchange = client.exchange.and_then(|exchange| self.exchange(exchange));
+                if exchange.is_some_and(|exchange| exchange.era() == Era::Modern) {
+                    return self.close(id, Close::Now);
+                }
                 self.settle(id);
             }
             Some(Peer::Stdio(front)) => {
