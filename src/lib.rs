@@ -66,6 +66,8 @@
 //! - A modern client has no session. A call of its that may be asked something has a *guest*, a session that no client
 //!   knows of, and with it a child or a session at an HTTP server to itself: a *lane* (`worker/guests.rs`). A stream on
 //!   which it listens for changes has a session too (`worker/listener.rs`).
+//! - An HTTP+SSE client is a stream on one worker, to which the others pass what it posts; an HTTP+SSE server is
+//!   a stream of the worker that owns the conversation, reached like a child.
 //! - Clients share a conversation as long as what they declared to servers is the same. A session that servers may
 //!   ask something (sampling, elicitation, roots) has a child of its own, because a child does not say for whom it
 //!   asks. What cannot be attributed to one client is delivered to none.

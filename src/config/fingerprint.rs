@@ -1,6 +1,6 @@
 //! A server's configuration as one number: equal if and only if nothing about it changed.
 
-use super::{Filter, Server, Transport};
+use super::{Filter, Server, Speaks, Transport};
 use sha2::{Digest, Sha256};
 
 /// SHA-256 of everything that is configured for a server, its secrets included.
@@ -32,6 +32,8 @@ impl Server {
             }
             Transport::Http(http) => {
                 sum.text("http");
+                // What it was found to speak is not configured.
+                sum.number(u64::from(http.speaks == Speaks::Sse));
                 sum.number(http.scheme as u64);
                 sum.text(&http.host);
                 sum.number(u64::from(http.port));

@@ -138,6 +138,8 @@ pub const SERVER_TIMEOUT: Duration = Duration::from_secs(60);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A server's answer to the question which era it speaks. Silence is a legacy server's.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The word of an HTTP+SSE server where it wants its messages, with which its stream begins.
+pub const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server's answer to `initialize`.
 pub const INITIALIZE_TIMEOUT: Duration = Duration::from_secs(30);
 /// An idle connection to an HTTP server. Most servers close theirs after 5 s: ours goes first.

@@ -176,8 +176,19 @@ pub struct Server {
 pub enum Transport {
     /// A child process that speaks on stdin and stdout.
     Stdio(Command),
-    /// Streamable HTTP.
+    /// One of the two transports over HTTP.
     Http(Http),
+}
+
+impl Server {
+    /// Whether all that it says in a conversation comes on one stream: a child's output, or that of HTTP+SSE.
+    /// What it asks there does not say for whom.
+    pub fn has_one_stream(&self) -> bool {
+        match &self.transport {
+            Transport::Stdio(_) => true,
+            Transport::Http(http) => http.speaks != Speaks::Streamable,
+        }
+    }
 }
 
 /// A command to run. No shell is involved.
@@ -206,6 +217,19 @@ pub struct Http {
     pub path: String,
     /// Further request headers. Names are lower case and none that frames or routes a message.
     pub headers: Vec<(String, Secret<String>)>,
+    /// Which transport it speaks.
+    pub speaks: Speaks,
+}
+
+/// Which of the two transports over HTTP a server speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// Streamable HTTP; if it turns out not to, the other.
+    Streamable,
+    /// HTTP+SSE of 2024-11-05: one stream for all that it says, and an endpoint for what it is told.
+    Sse,
+    /// The first by its configuration, and the second when it was tried last.
+    SseAfterAll,
 }
 
 impl Http {

@@ -204,9 +204,9 @@ fn mistakes_are_found_in_toml() {
         &["control characters"],
     );
     check(
-        "[servers.a]\nurl = 'http://a'\ntransport = 'sse'",
-        "3:13",
-        &["\"sse\" is not supported"],
+        "[servers.a]\nurl = 'http://a'\ntransport = 'sse'\nera = 'modern'",
+        "4:7",
+        &["\"legacy\" or \"auto\""],
     );
     check(
         "[servers.a]\nurl = 'http://a'\ntransport = 'htpp'",

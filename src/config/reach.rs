@@ -6,7 +6,7 @@ use super::node::{Entry, Value};
 use super::problem::Fault;
 use super::schema;
 use super::words::Expected;
-use super::{Command, Http, url};
+use super::{Command, Http, Speaks, url};
 use crate::secret::Secret;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -166,6 +166,7 @@ impl Reader<'_> {
             port: parsed.port,
             path: parsed.path,
             headers,
+            speaks: Speaks::Streamable,
         })
     }
 

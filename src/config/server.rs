@@ -10,7 +10,7 @@ use super::node::{Entry, Node, Span, Value};
 use super::problem::{Fault, nearest};
 use super::schema;
 use super::words::{self, Expected, Unit};
-use super::{EraChoice, Filter, Glob, Server, Share, Transport};
+use super::{EraChoice, Filter, Glob, Server, Share, Speaks, Transport};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ impl Names {
 enum Kind {
     Stdio,
     Http,
+    Sse,
 }
 
 impl Reader<'_> {
@@ -123,6 +124,15 @@ impl Reader<'_> {
             .map_or(Some(false), |entry| self.boolean(entry));
 
         let transport = transport?;
+        if let (Transport::Http(http), Some(EraChoice::Modern), Some(entry)) =
+            (&transport, era, fields.find("era"))
+            && http.speaks == Speaks::Sse
+        {
+            let expected = Expected::new("\"legacy\" or \"auto\"")
+                .hinting("the modern era has no HTTP+SSE transport");
+            self.unfit(&entry.key, &entry.node, expected);
+            return None;
+        }
         let connections = match (connections, &transport) {
             (Some(connections), _) => connections,
             (None, Transport::Http(_)) => Some(POOL_CONNECTIONS),
@@ -220,19 +230,23 @@ impl Reader<'_> {
                 self.misplaced(fields, &["headers", "auth"], "a server with a command");
                 self.command(entry, fields).map(Transport::Stdio)
             }
-            (None, Some(entry), None | Some(Kind::Http)) => {
+            (None, Some(entry), None | Some(Kind::Http | Kind::Sse)) => {
                 self.misplaced(fields, &["args", "env", "cwd"], "a server with a URL");
-                self.http(entry, fields).map(Transport::Http)
+                let mut http = self.http(entry, fields)?;
+                if said == Some(Kind::Sse) {
+                    http.speaks = Speaks::Sse;
+                }
+                Some(Transport::Http(http))
             }
             (None, _, Some(Kind::Stdio)) => self.missing(
                 at,
                 "command",
                 "a program to run, as transport \"stdio\" says",
             ),
-            (_, None, Some(Kind::Http)) => self.missing(
+            (_, None, Some(Kind::Http | Kind::Sse)) => self.missing(
                 at,
                 "url",
-                "an http:// or https:// URL, as transport \"http\" says",
+                "an http:// or https:// URL, as transport \"http\" or \"sse\" says",
             ),
             (None, None, None) => self.missing(
                 at,
@@ -267,22 +281,14 @@ impl Reader<'_> {
     }
 
     fn kind(&mut self, entry: &Entry) -> Option<Kind> {
-        let (text, span) = self.text(entry)?;
+        let (text, _) = self.text(entry)?;
         match text.to_ascii_lowercase().replace(['-', '_'], "").as_str() {
             "stdio" => Some(Kind::Stdio),
             "http" | "streamablehttp" => Some(Kind::Http),
-            "sse" => {
-                let problem = self.problem(span, Fault::NotYet("sse".into()));
-                problem.expected = Some("\"stdio\" or \"http\"".into());
-                problem.hint = Some(
-                    "many servers speak streamable HTTP at the same address, often under /mcp"
-                        .into(),
-                );
-                None
-            }
+            "sse" | "httpsse" => Some(Kind::Sse),
             _ => {
-                let mut expected = Expected::new("\"stdio\" or \"http\"");
-                expected.hint = nearest(&text, ["stdio", "http", "streamable-http"])
+                let mut expected = Expected::new("\"stdio\", \"http\" or \"sse\"");
+                expected.hint = nearest(&text, ["stdio", "http", "streamable-http", "sse"])
                     .map(|near| format!("did you mean {near:?}?"));
                 self.unfit(&entry.key, &entry.node, expected);
                 None

@@ -1,7 +1,7 @@
 //! `/status`: what health says, and everything else that helps at night.
 
 use super::{Auth, Frankness, Health, Snapshot, health, json};
-use crate::config::{Share, Transport};
+use crate::config::{Share, Speaks, Transport};
 use crate::router::status::ServerStatus;
 use crate::worker::effect::OpsAnswer;
 use serde_json::{Map, Value, json as document};
@@ -47,9 +47,10 @@ fn server(status: &ServerStatus, snapshot: &Snapshot, frankness: Frankness) -> M
     let mut members = health::server(status, snapshot, frankness);
     members.insert(
         "transport".into(),
-        match server.transport {
+        match &server.transport {
             Transport::Stdio(_) => "stdio",
-            Transport::Http(_) => "http",
+            Transport::Http(http) if http.speaks == Speaks::Streamable => "http",
+            Transport::Http(_) => "sse",
         }
         .into(),
     );

@@ -8,7 +8,7 @@ use super::catalog::{Catalog, Collision};
 use super::status::{ServerState, ServerStatus};
 use super::table::Table;
 use crate::config::limits::CATALOGS_MAX;
-use crate::config::{Config, Names, Server};
+use crate::config::{Config, Names, Server, Speaks, Transport};
 use crate::mcp::Era;
 use crate::mcp::listing::{Kind, Listing};
 use crate::time::{Time, Wall};
@@ -35,6 +35,8 @@ pub enum Report {
     Ready { server: usize },
     /// It ended.
     Failed { server: usize, cause: String },
+    /// A server that is configured for streamable HTTP was found to speak this.
+    Speaks { server: usize, speaks: Speaks },
     /// A conversation, the first or another, was opened or ended.
     Conversations { server: usize, change: i64 },
 }
@@ -139,6 +141,17 @@ impl Directory {
                 status.state = ServerState::Failed;
                 status.last_error = Some(cause);
                 self.changed = self.changed.max(Changed::Conditions);
+            }
+            Report::Speaks { server, speaks } => {
+                let mut changed = (*self.servers[server]).clone();
+                if let Transport::Http(http) = &mut changed.transport
+                    && http.speaks != speaks
+                {
+                    http.speaks = speaks;
+                    self.servers[server] = Arc::new(changed);
+                    self.statuses[server].server = self.servers[server].clone();
+                    self.changed = self.changed.max(Changed::Conditions);
+                }
             }
             Report::Conversations { server, change } => {
                 let open = &mut self.statuses[server].conversations;

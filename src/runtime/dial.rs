@@ -230,6 +230,7 @@ mod tests {
             port,
             path: "/".into(),
             headers: Vec::new(),
+            speaks: crate::config::Speaks::Streamable,
         };
         Dial::new(Time::ZERO, 0, &http, tls)
     }

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::config::{
-    Command, EraChoice, Filter, Http, Key, Log, Metrics, Names, Scheme, Server, Share, Transport,
+    Command, EraChoice, Filter, Http, Key, Log, Metrics, Names, Scheme, Server, Share, Speaks,
+    Transport,
 };
 use crate::event::{ExchangeEnded, Outcome, RequestAnswered, SessionEnd};
 use crate::mcp::method::Method;
@@ -86,6 +87,7 @@ pub(crate) fn config_with_secrets() -> Config {
         port: 443,
         path: "/mcp?key=in-the-url".into(),
         headers: vec![("authorization".into(), secret("Bearer tok/en+42"))],
+        speaks: Speaks::Streamable,
     });
     Config {
         keys: vec![Key {

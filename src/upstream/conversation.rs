@@ -6,7 +6,7 @@
 use super::backoff::Backoff;
 use super::stderr::Stderr;
 use crate::config::limits::LIST_PAGES_MAX;
-use crate::config::{Server, Share, Transport};
+use crate::config::{Server, Share};
 use crate::id::SessionKey;
 use crate::mcp::Era;
 use crate::mcp::capabilities::ClientCapabilities;
@@ -32,8 +32,8 @@ impl Key {
     /// The conversation with `server` that serves a client with these capabilities.
     ///
     /// A session has its own where the operator says so, where it has roots (a server keeps them, and must
-    /// not open one client's folders to another), and where it may be asked something by a child: what a
-    /// child asks does not say for whom.
+    /// not open one client's folders to another), and where it may be asked something on the one stream that a
+    /// child or an HTTP+SSE server has: what is asked there does not say for whom.
     pub fn of(
         place: usize,
         server: &Server,
@@ -43,10 +43,9 @@ impl Key {
         let Some(capabilities) = capabilities else {
             return Key::base(place);
         };
-        let child = matches!(server.transport, Transport::Stdio(_));
         let alone = server.share == Share::PerSession
             || capabilities.has_roots()
-            || (child && capabilities.may_be_asked());
+            || (server.has_one_stream() && capabilities.may_be_asked());
         Key {
             server: place,
             capabilities: capabilities.text().clone(),
@@ -443,7 +442,7 @@ impl Conversation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Command, EraChoice, Filter};
+    use crate::config::{Command, EraChoice, Filter, Transport};
     use crate::jsonrpc::parse;
     use crate::mcp::capabilities::ServerCapabilities;
     use crate::mcp::revision::Revision;

@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod conversation;
+pub mod endpoint;
 pub mod lines;
 pub mod link;
 pub mod pool;

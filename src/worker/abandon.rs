@@ -106,7 +106,9 @@ impl Worker {
         };
         pending.awaiter = Awaiter::Ghost(until);
         let key = pending.key.clone();
-        match self.link_of(ticket) {
+        // What carries it to an HTTP+SSE server does not carry the answer.
+        let fed = self.is_fed(&key);
+        match self.link_of(ticket).filter(|_| !fed) {
             // It could carry nothing else before the answer came, which may be never, and what comes on
             // others does not depend on what is in flight.
             Some(link) => {

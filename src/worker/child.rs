@@ -62,7 +62,13 @@ impl Worker {
     }
 
     /// An answer counts only if its id is one that was sent in this very conversation.
-    fn child_answered(&mut self, key: &Key, line: &[u8], id: Span, answer: Result<Span, Span>) {
+    pub(super) fn child_answered(
+        &mut self,
+        key: &Key,
+        line: &[u8],
+        id: Span,
+        answer: Result<Span, Span>,
+    ) {
         let asked =
             parse::integer(line, id)
                 .and_then(wire_id::unpack)

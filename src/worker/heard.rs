@@ -234,7 +234,8 @@ impl Worker {
         }
         // Requests to an HTTP server are in flight on all workers, and its standing stream is for what
         // belongs to none of them. A server that gave no session id cannot tell its streams apart, either.
-        if matches!(self.table.servers[key.server].transport, Transport::Http(_)) {
+        let http = matches!(self.table.servers[key.server].transport, Transport::Http(_));
+        if http && !self.is_fed(key) {
             let partner = self.partners.get(key).filter(|partner| {
                 let opened = partner.opened.as_ref();
                 opened.is_some_and(|opened| opened.session_id.is_some())

@@ -34,6 +34,8 @@ pub(super) enum Errand {
     Confirm { key: Arc<Key>, epoch: u32 },
     /// The server's standing stream.
     Listen { key: Arc<Key> },
+    /// The stream of an HTTP+SSE server, in that opening of its conversation.
+    Feed { key: Arc<Key>, epoch: u32 },
     /// The rest of a request's stream that broke.
     Catch {
         pending: slots::Ticket,
@@ -73,7 +75,7 @@ const RETRY_MIN: Duration = Duration::from_millis(50);
 /// The longest that a server may make us wait.
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Bytes of an unexpected answer that are quoted.
-const QUOTED_BYTES_MAX: usize = 200;
+pub(super) const QUOTED_BYTES_MAX: usize = 200;
 
 impl Worker {
     // ── sending ──────────────────────────────────────────────────────────────────────────────────
@@ -150,9 +152,10 @@ impl Worker {
             Errand::Confirm { .. } => self.partners.get(&*key).and_then(|p| p.opened.clone()),
             _ => None,
         };
-        let head = match (confirmed, self.slices.get(&*key)) {
-            (Some(opened), _) => self.request_head(key.server, &opened),
-            (None, Some(slice)) if !slice.head.is_empty() => slice.head.clone(),
+        let head = match (self.feed_head(&key), confirmed, self.slices.get(&*key)) {
+            (Some(head), _, _) => head,
+            (None, Some(opened), _) => self.request_head(key.server, &opened),
+            (None, None, Some(slice)) if !slice.head.is_empty() => slice.head.clone(),
             _ => self.bare_head(key.server),
         };
         let until = self.errand_until(&errand);
@@ -279,7 +282,15 @@ impl Worker {
                 self.wake_at(until);
                 until
             }
-            Errand::Request { .. } | Errand::Listen { .. } | Errand::Catch { .. } => Time::NEVER,
+            Errand::Request { key, .. } if self.is_fed(key) => {
+                let until = self.now + INITIALIZE_TIMEOUT;
+                self.wake_at(until);
+                until
+            }
+            Errand::Request { .. }
+            | Errand::Listen { .. }
+            | Errand::Feed { .. }
+            | Errand::Catch { .. } => Time::NEVER,
         }
     }
 
@@ -291,6 +302,17 @@ impl Worker {
             let id = connection_id(ticket);
             let Some(peer) = self.link(id) else { continue };
             let until = peer.until;
+            if let Some(Errand::Request { key, .. }) = &peer.errand {
+                let key = key.clone();
+                if self.is_fed(&key) {
+                    match until <= self.now {
+                        true => self.forget_post(id),
+                        false => next = next.min(until),
+                    }
+                    continue;
+                }
+            }
+            let Some(peer) = self.link(id) else { continue };
             let pending = match &peer.errand {
                 Some(Errand::Request { pending, .. } | Errand::Catch { pending, .. }) => {
                     Some(*pending)
@@ -377,6 +399,13 @@ impl Worker {
 
     pub(super) fn body_arrived(&mut self, errand: &Errand, opening: &Opening, body: &[u8]) {
         match errand {
+            Errand::Feed { key, epoch } => self.feed_refused(key, *epoch, opening.status),
+            Errand::Request { pending, key } if self.is_fed(key) => {
+                self.post_answered(Some(*pending), key, opening.status, body);
+            }
+            Errand::Tell { key } if self.is_fed(key) => {
+                self.post_answered(None, key, opening.status, body);
+            }
             // The request itself was taken, so that it may have been carried out: it is not sent again.
             Errand::Catch { pending, key } if opening.status == 404 && self.has_session_id(key) => {
                 self.report_forgotten(key);
@@ -418,6 +447,9 @@ impl Worker {
         let wire = wire_id::pack(self.id, pending);
         if opening.status == 404 && self.is_forgotten(pending, key) {
             return self.session_forgotten(pending, key);
+        }
+        if self.tries_feed(pending, key, opening.status, body) {
+            return;
         }
         let probe = self
             .pendings
@@ -499,6 +531,9 @@ impl Worker {
         if let Some(millis) = event.retry {
             progress.retry = Some(Duration::from_millis(millis).clamp(RETRY_MIN, RETRY_MAX));
         }
+        if let Errand::Feed { key, epoch } = errand {
+            return self.feed_event(key, *epoch, event);
+        }
         if !event.is_message() {
             return;
         }
@@ -553,6 +588,7 @@ impl Errand {
             | Errand::Tell { key }
             | Errand::Confirm { key, .. }
             | Errand::Listen { key }
+            | Errand::Feed { key, .. }
             | Errand::Catch { key, .. } => Some(key),
             Errand::Farewell => None,
         }

@@ -47,6 +47,7 @@ mod shown;
 mod slice;
 mod slots;
 mod sse_front;
+mod sse_server;
 mod standing;
 mod sweep;
 mod users;

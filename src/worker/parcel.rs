@@ -245,6 +245,8 @@ pub struct Opened {
     pub session_id: Option<String>,
     /// The revision that is spoken.
     pub revision: Revision,
+    /// Whether it is spoken over HTTP+SSE, on a stream of the owner's.
+    pub fed: bool,
     /// How often the conversation has been opened.
     pub epoch: u32,
 }

@@ -52,7 +52,11 @@ impl Worker {
         let progress = std::mem::take(&mut peer.progress);
         let reusable = peer.link.is_reusable() && peer.pooled;
         if let Some(errand) = errand {
-            self.errand_over(errand, progress, "its stream ended without the answer");
+            let cause = match errand {
+                Errand::Feed { .. } => "the server ended it",
+                _ => "its stream ended without the answer",
+            };
+            self.errand_over(errand, progress, cause);
         }
         if reusable {
             self.link_free(id);
@@ -158,6 +162,10 @@ impl Worker {
                     }
                     None => self.pending_failed(pending, cause),
                 }
+            }
+            Errand::Feed { key, epoch } => {
+                let cause = format!("its event stream ended: {cause}");
+                self.feed_lost(&key, epoch, &cause);
             }
             Errand::Listen { key } => {
                 self.listen_again(&key, progress.last_event, progress.retry.unwrap_or(RETRY))

@@ -15,8 +15,9 @@ use super::link::Errand;
 use super::parcel::{self, Asker, Forward, Opened, Outgoing, Parcel, Standing};
 use super::peers::{Child, Peer};
 use super::probe::Guess;
-use crate::config::limits::{ASKED_CHILDREN_MAX, INITIALIZE_TIMEOUT};
-use crate::config::{Share, Transport};
+use super::sse_server::Feed;
+use crate::config::limits::{ASKED_CHILDREN_MAX, CHILDREN_MAX, INITIALIZE_TIMEOUT};
+use crate::config::{Share, Speaks, Transport};
 use crate::event::Event;
 use crate::http::Outbox;
 use crate::id::{ConnectionId, SessionKey, WorkerId};
@@ -40,6 +41,8 @@ pub(super) struct Partner {
     pub(super) conversation: Conversation,
     /// The child, while there is one.
     pub(super) child: Option<ConnectionId>,
+    /// The stream of an HTTP+SSE server, while it is asked for or open.
+    pub(super) feed: Option<Feed>,
     /// The session at an HTTP server, while one is open or being confirmed.
     pub(super) opened: Option<Arc<Opened>>,
     /// Requests that wait for it to open.
@@ -94,10 +97,13 @@ impl Worker {
                 .partners
                 .keys()
                 .filter(|key| key.server == asker.key.server);
-            let most = server.connections.max(1).div_ceil(self.workers);
-            if matches!(server.transport, Transport::Stdio(_)) && own.count() >= most {
+            let most = match server.transport {
+                Transport::Stdio(_) => server.connections.max(1),
+                Transport::Http(_) => CHILDREN_MAX,
+            };
+            if server.has_one_stream() && own.count() >= most.div_ceil(self.workers) {
                 return Err(Refusal::Busy(
-                    "that server has as many children as it may have",
+                    "that server has as many conversations as it may have",
                 ));
             }
             self.open_conversation(asker.key.clone(), asker.session.as_ref());
@@ -150,6 +156,7 @@ impl Worker {
         let partner = Partner {
             conversation: Conversation::new(self.now, key.clone(), server, seed),
             child: None,
+            feed: None,
             opened: None,
             waiting: VecDeque::new(),
             sessions: session.iter().map(|s| (s.key, (*s).clone())).collect(),
@@ -208,12 +215,15 @@ impl Worker {
                 }
                 self.effects.push_back(Effect::Spawn(id, server));
             }
-            Transport::Http(_) => {
+            Transport::Http(http) => {
                 // The session that was is not named any more.
                 if let Some(slice) = self.slices.get_mut(key) {
                     slice.head = Arc::from([]);
                 }
-                self.introduce(key);
+                match http.speaks {
+                    Speaks::Sse => self.open_feed(key, None),
+                    Speaks::Streamable | Speaks::SseAfterAll => self.introduce(key),
+                }
             }
         }
     }
@@ -286,6 +296,7 @@ impl Worker {
         let opened = Arc::new(Opened {
             session_id: session_id.map(String::from),
             revision: introduced.revision,
+            fed: partner.feed.is_some(),
             epoch: partner.epoch,
         });
         partner.opened = Some(opened.clone());
@@ -330,7 +341,7 @@ impl Worker {
         let modern = introduced.revision.era() == Era::Modern;
         partner.conversation.opened(now, introduced);
         let server = partner.conversation.server.clone();
-        let is_http = partner.child.is_none();
+        let is_http = partner.child.is_none() && partner.feed.is_none();
         let subscribed: Vec<String> = partner
             .conversation
             .subscribed()
@@ -346,6 +357,7 @@ impl Worker {
             self.effects
                 .push_back(Effect::Report(Report::Ready { server: key.server }));
         }
+        self.note_transport(key);
         self.tell_standing(key);
         self.dispatch_waiting(key);
         if modern {
@@ -404,7 +416,9 @@ impl Worker {
         if let Listening::On(id) = listening {
             self.close(id, Close::Now);
         }
+        let feed = self.drop_feed(key);
         self.fail_pendings(key, &cause);
+        feed.into_iter().for_each(|id| self.close(id, Close::Now));
         let refused = self
             .partners
             .get(key)
@@ -434,6 +448,7 @@ impl Worker {
 
     /// Ends a conversation for good.
     pub(super) fn retire(&mut self, key: &Key) {
+        let feed = self.drop_feed(key);
         let Some(partner) = self.partners.remove(key) else {
             return;
         };
@@ -444,6 +459,7 @@ impl Worker {
             self.close(id, Close::Now);
         }
         self.fail_pendings(key, "its conversation was ended");
+        feed.into_iter().for_each(|id| self.close(id, Close::Now));
         for forward in partner.waiting {
             let refusal =
                 parcel::unavailable(&partner.conversation.server.name, "its session has ended");

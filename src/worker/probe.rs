@@ -61,7 +61,7 @@ impl Worker {
     }
 
     /// Sends `initialize`.
-    fn initialize(&mut self, key: &Key) {
+    pub(super) fn initialize(&mut self, key: &Key) {
         let deadline = self.now + INITIALIZE_TIMEOUT;
         let params = handshake::introduction(&key.capabilities);
         let outgoing = Outgoing::own(Method::Initialize, params);

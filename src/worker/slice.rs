@@ -6,7 +6,7 @@ use super::letter::{Letter, suited};
 use super::link::Errand;
 use super::parcel::{self, Asker, Forward, Opened, Outgoing, Parcel, Standing};
 use super::{Worker, exchange_ticket, wire_id};
-use crate::config::{Server, Transport};
+use crate::config::{Http, Transport};
 use crate::id::{ConnectionId, ExchangeId, Home, SessionKey};
 use crate::mcp::Era;
 use crate::mcp::bridge::input;
@@ -82,7 +82,7 @@ impl Worker {
         let through_owner = match server.transport {
             Transport::Stdio(_) => true,
             // The owner keeps the books of who wants to hear of what.
-            Transport::Http(_) => outgoing.subscription.is_some(),
+            Transport::Http(_) => outgoing.subscription.is_some() || server.has_one_stream(),
         };
         if through_owner {
             let owner = self.owner(&key);
@@ -130,6 +130,7 @@ impl Worker {
                 let refusal = parcel::unavailable(&server.name, reason);
                 self.refuse(id, refusal);
             }
+            Standing::Open(opened) if opened.fed => self.send_by_owner(id),
             Standing::Open(_) => match self.pools[key.server].lease() {
                 Lease::Idle(link) => self.send_on(link, id),
                 Lease::New => {
@@ -138,6 +139,42 @@ impl Worker {
                 }
                 Lease::Full => self.pools[key.server].wait(Waiter::Exchange(id)),
             },
+        }
+    }
+
+    /// Sends an exchange through the conversation's owner, since it turned out that this is the only way.
+    fn send_by_owner(&mut self, id: ExchangeId) {
+        let home = Home {
+            worker: self.id,
+            exchange: id,
+        };
+        let Some(exchange) = self.exchanges.get_mut(exchange_ticket(id)) else {
+            return;
+        };
+        let session = exchange.session.clone();
+        match std::mem::replace(&mut exchange.awaits, Awaits::Nothing) {
+            Awaits::Turn {
+                server,
+                key,
+                outgoing,
+                ..
+            } => {
+                let key = (*key).clone();
+                exchange.awaits = Awaits::Owner {
+                    server,
+                    key: key.clone(),
+                };
+                let forward = Forward {
+                    asker: Asker { key, session },
+                    home,
+                    outgoing: *outgoing,
+                };
+                self.post(
+                    self.owner(&forward.asker.key),
+                    Parcel::Forward(Box::new(forward)),
+                );
+            }
+            other => exchange.awaits = other,
         }
     }
 
@@ -316,24 +353,26 @@ impl Worker {
         if let Some(head) = &self.request_heads[place] {
             return head.clone();
         }
-        let head: Arc<[u8]> = bare_head(&self.table.servers[place]).into();
+        let head: Arc<[u8]> = match &self.table.servers[place].transport {
+            Transport::Http(http) => post_head(http, &http.path).into(),
+            Transport::Stdio(_) => Arc::from([]),
+        };
         self.request_heads[place] = Some(head.clone());
         head
     }
 }
 
-fn bare_head(server: &Server) -> Vec<u8> {
+/// What every message that is posted to that path of a server begins with, up to its length.
+pub(super) fn post_head(http: &Http, path: &str) -> Vec<u8> {
     use crate::http::Method;
     use crate::http::write::{field, request_line};
     let mut head = Vec::new();
-    if let Transport::Http(http) = &server.transport {
-        request_line(&mut head, Method::Post, &http.path);
-        field(&mut head, "host", http.authority().as_bytes());
-        field(&mut head, "content-type", b"application/json");
-        field(&mut head, "accept", b"application/json, text/event-stream");
-        for (name, value) in &http.headers {
-            field(&mut head, name, value.expose().as_bytes());
-        }
+    request_line(&mut head, Method::Post, path);
+    field(&mut head, "host", http.authority().as_bytes());
+    field(&mut head, "content-type", b"application/json");
+    field(&mut head, "accept", b"application/json, text/event-stream");
+    for (name, value) in &http.headers {
+        field(&mut head, name, value.expose().as_bytes());
     }
     head
 }

@@ -140,7 +140,7 @@ impl Worker {
             && Need::ALL
                 .iter()
                 .any(|n| n.is_met_by(key.capabilities.as_bytes()));
-        if !asks {
+        if !asks || self.is_fed(key) {
             return self.conversation_ready(key);
         }
         let at = self.now + STREAM_PATIENCE;

@@ -49,6 +49,7 @@ impl Worker {
             self.sweep_pendings(),
             self.sweep_partners(),
             self.sweep_links(),
+            self.sweep_feeds(),
             self.sweep_pools(),
             self.sweep_catchings(),
             self.expire_asks(),

@@ -18,6 +18,7 @@ mod fixture {
     pub(crate) mod child;
     pub(crate) mod mind;
     pub(crate) mod remote;
+    pub(crate) mod sse_remote;
     pub(crate) mod tools;
 }
 
@@ -34,5 +35,6 @@ mod limits;
 mod ops;
 mod remote;
 mod sse_front;
+mod sse_server;
 mod stdio;
 mod told;

@@ -1,7 +1,7 @@
 //! Servers over HTTP: whatever way they answer, forget or break off, no call is made twice.
 
 use crate::fixture::child;
-use crate::fixture::remote::{Remote, Style, Wire};
+use crate::fixture::remote::{Remote, Style, Wire, Wrap};
 use crate::harness::clock;
 use crate::harness::gateway::{Gateway, Setup};
 use crate::harness::session::text;
@@ -192,8 +192,8 @@ fn connections_are_used_again() {
     );
 }
 
-/// A server with a certificate of an authority that nobody knows, and that authority's.
-fn secured() -> (Remote, String) {
+/// What gives a server a certificate of an authority that nobody knows, and that authority's.
+pub(crate) fn secured() -> (Box<Wrap>, String) {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let own = || KeyPair::generate().expect("a key");
@@ -218,14 +218,18 @@ fn secured() -> (Remote, String) {
             ServerConnection::new(Arc::clone(&config)).map_err(std::io::Error::other)?;
         Ok(Box::new(StreamOwned::new(connection, socket)) as Box<dyn Wire>)
     };
+    (Box::new(wrap), authority.pem())
+}
+
+fn secured_remote() -> (Remote, String) {
+    let (wrap, authority) = secured();
     let address = "127.0.0.1:0".parse().expect("an address");
-    let remote = Remote::start_with(Style::Json, address, Box::new(wrap));
-    (remote, authority.pem())
+    (Remote::start_with(Style::Json, address, wrap), authority)
 }
 
 #[test]
 fn https_is_spoken_with_servers_whose_authority_is_known() {
-    let (remote, authority) = secured();
+    let (remote, authority) = secured_remote();
     let path = format!(
         "{}/authority-{}.pem",
         env!("CARGO_TARGET_TMPDIR"),
@@ -251,7 +255,7 @@ fn https_is_spoken_with_servers_whose_authority_is_known() {
 
 #[test]
 fn server_whose_authority_is_unknown_is_told_nothing() {
-    let (remote, _) = secured();
+    let (remote, _) = secured_remote();
     let servers =
         json!({ "r": {"url": format!("https://localhost:{}/mcp", remote.address.port())} });
     let gateway = Setup::new(json!({ "mcpServers": servers }))

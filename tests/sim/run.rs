@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use switchbox::config::{
     Access, Command, Config, EraChoice, Filter, Http, Level, Log, LogFormat, Metrics, Names,
-    Scheme, Server, Share, Transport,
+    Scheme, Server, Share, Speaks, Transport,
 };
 use switchbox::time::Time;
 
@@ -257,6 +257,7 @@ fn config(chance: &mut Chance, specs: &[Spec]) -> Config {
                     port: 80,
                     path: "/mcp".into(),
                     headers: vec![],
+                    speaks: Speaks::Streamable,
                 }),
                 false => Transport::Stdio(Command {
                     program: "sim".into(),

@@ -7,7 +7,7 @@ use super::super::inbox::{Inbox, inbox};
 use super::super::mail::Loads;
 use super::super::process::Pipes;
 use super::*;
-use crate::config::{EraChoice, Http, Scheme, Server, Share, Transport};
+use crate::config::{EraChoice, Http, Scheme, Server, Share, Speaks, Transport};
 use crate::event::Event;
 use crate::http::outbox::{Outbox, SharedAhead};
 use crate::id::WorkerId;
@@ -270,6 +270,7 @@ fn server(port: u16) -> Arc<Server> {
             port,
             path: "/".into(),
             headers: Vec::new(),
+            speaks: Speaks::Streamable,
         }),
         tools: Default::default(),
         prompts: Default::default(),
