@@ -1,5 +1,6 @@
 //! An event stream, read event by event.
 
+use super::clock::{self, PATIENCE};
 use super::http::{Connection, Head};
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -49,6 +50,8 @@ impl Events {
 
     /// The next event; [`None`] when the stream has ended.
     pub(crate) fn next(&mut self) -> Option<Event> {
+        // Comments that keep a connection alive are no reason to wait for ever.
+        let end = clock::now() + PATIENCE;
         loop {
             if let Some(event) = self.ready.pop_front() {
                 self.last = event.id.clone().or(self.last.take());
@@ -62,6 +65,7 @@ impl Events {
             if !more && self.ready.is_empty() {
                 return None;
             }
+            assert!(clock::now() < end, "no event within {PATIENCE:?}");
         }
     }
 

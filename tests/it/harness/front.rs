@@ -31,6 +31,18 @@ impl Front {
             .keys()
             .cloned()
             .collect();
+        let mut front = Front::start(servers);
+        clock::holds("all servers are listed", || {
+            let listed = front.ask(0, "tools/list", json!({})).to_string();
+            names
+                .iter()
+                .all(|name| listed.contains(&format!("{name}__")))
+        });
+        front
+    }
+
+    /// Starts it and waits for nothing.
+    pub(crate) fn start(servers: Value) -> Front {
         let Workplace {
             folder,
             path,
@@ -56,21 +68,14 @@ impl Front {
                 }
             }
         });
-        let mut front = Front {
+        Front {
             stdin: child.stdin.take(),
             child,
             log,
             lines,
             folder,
             token,
-        };
-        clock::holds("all servers are listed", || {
-            let listed = front.ask(0, "tools/list", json!({})).to_string();
-            names
-                .iter()
-                .all(|name| listed.contains(&format!("{name}__")))
-        });
-        front
+        }
     }
 
     /// Says `initialize`; what it was answered.

@@ -174,6 +174,13 @@ impl Connection {
         Answer { head, body }
     }
 
+    /// Reads the body that belongs to a head.
+    pub(crate) fn rest_of(&mut self, head: &Head) -> Vec<u8> {
+        let mut body = Vec::new();
+        self.body(head, &mut body);
+        body
+    }
+
     fn body(&mut self, head: &Head, body: &mut Vec<u8>) {
         if head.field("transfer-encoding") == Some("chunked") {
             while self.chunk(body) {}

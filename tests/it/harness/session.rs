@@ -1,8 +1,10 @@
 //! A client of MCP that has said `initialize` over HTTP.
 
+use super::client::{Client, Era, Heard, Reply, check};
 use super::events::Events;
-use super::http::{Answer, Request, notification, request};
+use super::http::{Answer, Connection, Request, notification, request};
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -174,4 +176,72 @@ pub(crate) fn hello(revision: &str, capabilities: Value) -> Value {
 pub(crate) fn text(answer: &Value) -> String {
     let said = answer["result"]["content"][0]["text"].as_str();
     said.unwrap_or_else(|| panic!("no text in {answer}")).into()
+}
+
+/// A session as any client: with its standing stream once it wants news.
+pub(crate) struct Standing {
+    pub(crate) session: Session,
+    events: Option<Events>,
+}
+
+impl Standing {
+    pub(crate) fn open(address: SocketAddr, capabilities: Value) -> Standing {
+        Standing {
+            session: Session::open(address, "2025-11-25", capabilities),
+            events: None,
+        }
+    }
+}
+
+impl Client for Standing {
+    fn era(&self) -> Era {
+        Era::Legacy
+    }
+
+    fn heard(&mut self, method: &str, params: Value, reply: Reply<'_>) -> Heard {
+        let asked = RefCell::new(Vec::new());
+        let (answer, told) = self.session.ask_while(method, params.clone(), |question| {
+            asked.borrow_mut().push(question.clone());
+            reply(question)
+        });
+        let heard = Heard {
+            answer,
+            told,
+            asked: asked.into_inner(),
+        };
+        check(Era::Legacy, method, &params, &heard);
+        heard
+    }
+
+    fn set_level(&mut self, level: &str) {
+        let heard = self.ask("logging/setLevel", json!({ "level": level }));
+        assert_eq!(heard.answer["result"], json!({}));
+    }
+
+    fn watch(&mut self, wanted: Value) {
+        let uris = wanted["resourceSubscriptions"].as_array().into_iter();
+        for uri in uris.flatten() {
+            let heard = self.ask("resources/subscribe", json!({ "uri": uri }));
+            assert_eq!(heard.answer["result"], json!({}), "{uri}: {heard:?}");
+        }
+        let mut events = self.session.listen(None);
+        assert!(events.next().is_some_and(|event| event.is_priming()));
+        self.events = Some(events);
+    }
+
+    fn news(&mut self) -> Value {
+        let events = self.events.as_mut().expect("it watches");
+        events.message().expect("the stream goes on")
+    }
+
+    fn abandon(&mut self, method: &str, params: Value, ready: &dyn Fn()) {
+        let id = self.session.next_id();
+        let body = request(id, method, params);
+        let mut connection = Connection::open(self.session.address);
+        let dressed = self.session.dress(Request::post(&body));
+        connection.write(&dressed.bytes(self.session.address));
+        ready();
+        let cancel = json!({"requestId": id, "reason": "enough"});
+        self.session.tell("notifications/cancelled", cancel);
+    }
 }
