@@ -12,6 +12,7 @@ use super::answer::{JSON, event_bytes};
 use super::exchange::Sink;
 use super::intent::{Batched, Intent, Local, LocalAnswer};
 use super::message::{Caller, refuse};
+use super::modern::says_modern;
 use super::slots::Ticket;
 use super::{Worker, exchange_id};
 use crate::config::limits::{
@@ -116,6 +117,11 @@ impl Worker {
                     let fact = "initialize must not be part of a batch";
                     let refusal = Refusal::Invalid(fact.into());
                     wrong(id.of(text), Method::Initialize, refusal)
+                }
+                Kind::Request { method, id } if says_modern(&envelope) => {
+                    let fact = "that revision has no batches: send this alone";
+                    let refusal = Refusal::Invalid(fact.into());
+                    wrong(id.of(text), Method::parse(method), refusal)
                 }
                 _ => self.consider_message(caller.again(), &envelope),
             },

@@ -144,6 +144,9 @@ impl Worker {
                 if progress.answered || self.pendings.get(pending).is_none() {
                     return;
                 }
+                if self.is_fed(&key) {
+                    return self.post_failed(pending, cause);
+                }
                 let opened = match self.slices.get(&*key).map(|slice| &slice.standing) {
                     Some(Standing::Open(opened)) => Some(opened.clone()),
                     _ => None,

@@ -15,6 +15,7 @@ use super::exchange::Sink;
 use super::intake::{Noted, is_json_or_unsaid};
 use super::intent::Intent;
 use super::message::Caller;
+use super::modern::says_modern;
 use super::parcel::{Parcel, Posted};
 use super::peers::Peer;
 use super::{Worker, exchange_id, ticket};
@@ -212,6 +213,10 @@ impl Worker {
             session.touch(self.now);
         }
         let considered = match Envelope::parse(&text) {
+            Ok(envelope) if says_modern(&envelope) => {
+                let fact = "that revision does not know this transport: use /mcp";
+                Err(Refusal::Invalid(fact.into()))
+            }
             Ok(envelope) => Ok(vec![self.consider_message(caller, &envelope)]),
             // All answers come on the same stream, so that there is nothing to gather.
             Err(EnvelopeError::Batch) if takes_batches(caller.session.as_deref(), None) => self

@@ -25,6 +25,7 @@ use crate::id::ConnectionId;
 use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::parse;
 use crate::mcp::discover;
+use crate::refusal::Refusal;
 use crate::router::directory::Report;
 use crate::time::Time;
 use crate::upstream::conversation::Key;
@@ -246,10 +247,33 @@ impl Worker {
                 let quoted = &body[..body.len().min(QUOTED_BYTES_MAX)];
                 let quoted = String::from_utf8_lossy(quoted);
                 let cause = format!("it answered HTTP {status}: {quoted}");
-                self.pending_failed(pending, cause.trim_end_matches([':', ' ']));
+                self.post_failed(pending, cause.trim_end_matches([':', ' ']));
             }
             (_, None) => {}
         }
+    }
+
+    /// A request was posted, and it cannot be told whether the server took it. Its client waits no longer; what
+    /// the server says could still be about it.
+    pub(super) fn post_failed(&mut self, ticket: Ticket, cause: &str) {
+        let Some(pending) = self.pendings.get(ticket) else {
+            return;
+        };
+        let Awaiter::Client(home) = pending.awaiter else {
+            return self.pending_failed(ticket, cause);
+        };
+        let place = pending.key.server;
+        if let (Some(uri), Some(session)) = (&pending.subscription, pending.session)
+            && let Some(partner) = self.partners.get_mut(&pending.key)
+        {
+            partner.conversation.unsubscribe(session, uri);
+        }
+        let refusal = Refusal::Failed {
+            server: self.table.servers[place].name.clone(),
+            cause: cause.into(),
+        };
+        self.fail_home(home, refusal);
+        self.abandon(ticket, "its delivery failed");
     }
 
     /// Hangs up on a server that does not say whether it took a message. The answer may come all the same.

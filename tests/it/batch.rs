@@ -41,6 +41,11 @@ fn post(session: &Session, batch: &Value) -> Answer {
 fn each_message_of_a_batch_is_answered_as_if_alone() {
     let gateway = gateway();
     let session = gateway.session_with("2025-03-26", json!({}));
+    let mut modern = request("modern", "tools/list", json!({}));
+    modern["params"]["_meta"] = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
     let batch = json!([
         call(1, "a__echo", json!({"x": 1.50})),
         request("list", "tools/list", json!({})),
@@ -51,13 +56,14 @@ fn each_message_of_a_batch_is_answered_as_if_alone() {
         7,
         [request(9, "ping", json!({}))],
         request("hello", "initialize", hello("2025-03-26", json!({}))),
+        modern,
     ]);
     let answer = post(&session, &batch);
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.field("content-type"), Some("application/json"));
     assert_eq!(answer.field("mcp-session-id"), None);
     let all = answer.json();
-    assert_eq!(all.as_array().map(Vec::len), Some(8), "{all}");
+    assert_eq!(all.as_array().map(Vec::len), Some(9), "{all}");
     let answers = by_id(&all);
     assert_eq!(text(&answers["1"]), r#"{"x":1.5}"#);
     assert_eq!(text(&answers["2"]), r#"{"y":2}"#);
@@ -67,6 +73,7 @@ fn each_message_of_a_batch_is_answered_as_if_alone() {
     assert_eq!(code("\"none\""), Some(-32602));
     assert_eq!(code("\"half\""), Some(-32600));
     assert_eq!(code("\"hello\""), Some(-32600));
+    assert_eq!(code("\"modern\""), Some(-32600));
     assert_eq!(code("null"), Some(-32600));
 }
 

@@ -155,6 +155,9 @@ fn post_is_answered_with_what_became_of_it() {
     assert_eq!(status("{}"), (400, json!(-32600)));
     let batch = json!([request(1, "ping", json!({}))]).to_string();
     assert_eq!(status(&batch), (400, json!(-32600)));
+    let modern = json!({"_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}});
+    let modern = request(1, "tools/list", modern).to_string();
+    assert_eq!(status(&modern), (400, json!(-32600)));
     let ping = || Request::post(&request(1, "ping", json!({})));
     let at = |path: &str| ping().at(path).send(gateway.address).status();
     assert_eq!(at("/messages"), 400);

@@ -9,6 +9,7 @@
 
 mod chance;
 mod client;
+mod feeds;
 mod hearing;
 mod older;
 mod parting;

@@ -1,6 +1,7 @@
 //! One run: a storm, a calm, an end; and what must hold in each.
 
 use crate::client::{Answer, What};
+use crate::feeds::Older;
 use crate::server::Spec;
 use crate::world::{Action, Plant, World};
 use crate::{Cover, chance::Chance};
@@ -39,9 +40,12 @@ pub(crate) const EXPECTED: &[&str] = &[
     "connection refused",
     "drained",
     "endpoint heard",
+    "endpoint late",
+    "endpoint named",
     "everyone left",
     "exchange's stream resumed",
     "HTTP 404 from a server",
+    "HTTP+SSE server forgot its stream",
     "HTTP+SSE stream lost",
     "inbox full",
     "initialize never answered",
@@ -72,6 +76,7 @@ pub(crate) const EXPECTED: &[&str] = &[
     "stdout noise",
     "stream caught up at server",
     "table late",
+    "tried the newer way first",
     "tagged message heard",
     "update heard",
     "upstream reopened",
@@ -226,6 +231,7 @@ fn specs(chance: &mut Chance) -> Vec<Spec> {
     let spec = |number: usize| Spec {
         name: format!("s{number}"),
         http: chance.one_in(2),
+        older: *chance.pick(&[Older::No, Older::No, Older::Said, Older::Unsaid]),
         per_session: chance.one_in(4),
         sessions: !chance.one_in(4),
         standing: !chance.one_in(4),
@@ -238,9 +244,12 @@ fn specs(chance: &mut Chance) -> Vec<Spec> {
     };
     let mut specs: Vec<Spec> = (0..count).map(spec).collect();
     // Without session ids, the streams of several conversations could not be told apart.
-    specs
-        .iter_mut()
-        .for_each(|spec| spec.standing &= spec.sessions);
+    for spec in &mut specs {
+        spec.standing &= spec.sessions;
+        if !spec.http {
+            spec.older = Older::No;
+        }
+    }
     specs
 }
 
@@ -255,9 +264,15 @@ fn config(chance: &mut Chance, specs: &[Spec]) -> Config {
                     scheme: Scheme::Http,
                     host: spec.name.clone(),
                     port: 80,
-                    path: "/mcp".into(),
+                    path: match spec.older {
+                        Older::No => "/mcp".into(),
+                        Older::Said | Older::Unsaid => "/sse".into(),
+                    },
                     headers: vec![],
-                    speaks: Speaks::Streamable,
+                    speaks: match spec.older {
+                        Older::Said => Speaks::Sse,
+                        Older::No | Older::Unsaid => Speaks::Streamable,
+                    },
                 }),
                 false => Transport::Stdio(Command {
                     program: "sim".into(),

@@ -3,6 +3,7 @@
 //! A brain is one conversation as the server sees it: a child, or a session of an HTTP server. It marks
 //! everything that is about one client with that client's tag, and checks that what comes back carries it.
 
+use crate::feeds::Older;
 use crate::world::{Action, Peer, Place, Plant, World};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,8 @@ use switchbox::time::Time;
 pub(crate) struct Spec {
     pub(crate) name: String,
     pub(crate) http: bool,
+    /// HTTP: only knows HTTP+SSE.
+    pub(crate) older: Older,
     pub(crate) per_session: bool,
     /// HTTP: gives session ids.
     pub(crate) sessions: bool,
@@ -37,6 +40,8 @@ pub(crate) struct Brain {
     line: Vec<u8>,
     /// An HTTP server's standing stream.
     pub(crate) standing: Option<usize>,
+    /// Whether that is all there is: HTTP+SSE.
+    pub(crate) fed: bool,
     capabilities: Value,
     /// Whose calls came here.
     owners: BTreeSet<String>,
@@ -101,6 +106,7 @@ impl World {
             place,
             line: Vec::new(),
             standing: None,
+            fed: false,
             capabilities: Value::Null,
             owners: BTreeSet::new(),
             roots_of: None,
@@ -144,7 +150,7 @@ impl World {
 
     fn child_says(&mut self, brain: usize, message: &Value) {
         let Some(place) = self.brains[brain].place else {
-            return;
+            return self.feed_says(brain, message);
         };
         let faults = self.specs[self.brains[brain].server].faults;
         let mut text = Vec::new();
@@ -335,7 +341,7 @@ impl World {
             .or(capabilities.get("elicitation"));
         let alone = spec.per_session
             || capabilities.get("roots").is_some()
-            || (!spec.http && asks.is_some());
+            || ((!spec.http || spec.older != Older::No) && asks.is_some());
         self.brains[brain].owners.insert(owner.to_string());
         let own: Vec<_> = self.brains[brain]
             .owners
@@ -539,7 +545,7 @@ impl World {
         }
         self.count("call answered");
         match web {
-            None if self.brains[brain].place.is_some() => self.child_says(brain, &answer),
+            None if self.has_one_stream(brain) => self.child_says(brain, &answer),
             _ => self.finish_call(brain, key, &answer),
         }
     }
@@ -547,7 +553,7 @@ impl World {
     /// Says something about a call in flight.
     fn say_about(&mut self, brain: usize, key: u64, message: Value) {
         let call = &self.brains[brain].calls[&key];
-        if self.brains[brain].place.is_some() {
+        if self.has_one_stream(brain) {
             return self.child_says(brain, &message);
         }
         // Many servers use their standing stream for what they say about a call.
@@ -565,7 +571,7 @@ impl World {
 
     /// Says something outside any call.
     fn say(&mut self, brain: usize, message: &Value) {
-        if self.brains[brain].place.is_some() {
+        if self.has_one_stream(brain) {
             return self.child_says(brain, message);
         }
         match self.brains[brain].standing {

@@ -1,5 +1,6 @@
 //! A connection to one of the HTTP servers: requests in, JSON and event streams out.
 
+use crate::feeds::Older;
 use crate::server::Call;
 use crate::world::{Action, Peer, Place, World};
 use serde_json::{Value, json};
@@ -9,12 +10,12 @@ use switchbox::http::{Framing, Method, RequestHead};
 /// A connection to an HTTP server.
 pub(crate) struct Web {
     pub(crate) server: usize,
-    place: Place,
+    pub(crate) place: Place,
     input: Vec<u8>,
     state: State,
     alive: bool,
     /// Whether this response is the connection's last.
-    closes: bool,
+    pub(crate) closes: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +64,14 @@ impl World {
             }
             State::Streaming(brain, None) if self.brains[brain].standing == Some(web) => {
                 self.brains[brain].standing = None;
+                // Where it is all there is, nothing is left without it.
+                self.brains[brain].alive &= !self.brains[brain].fed;
             }
             _ => {}
         }
     }
 
-    fn break_web(&mut self, web: usize) {
+    pub(crate) fn break_web(&mut self, web: usize) {
         let place = self.webs[web].place;
         self.web_cut_off(web);
         match self.chance.one_in(2) {
@@ -114,6 +117,11 @@ impl World {
         let last = head.last_event_id.map(String::from);
         let method = head.method;
         self.webs[web].state = State::Answering;
+        if self.specs[self.webs[web].server].older != Older::No {
+            let (path, query) = (head.target.path.to_string(), head.target.query);
+            let query = query.map(String::from);
+            return self.take_older(web, method, &path, query.as_deref(), &input[used..]);
+        }
         self.take_request(web, method, session, last, &input[used..]);
     }
 
@@ -210,19 +218,30 @@ impl World {
             }
             None if spec.standing => {
                 self.count("standing stream at server");
-                self.brains[brain].standing = Some(web);
-                self.webs[web].state = State::Streaming(brain, None);
-                self.webs[web].closes = false;
-                let place = self.webs[web].place;
-                self.send(place, b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
+                self.begin_standing(web, brain);
             }
             None => self.respond(web, 405, None, None),
         }
     }
 
+    /// Begins the stream for what belongs to no request.
+    pub(crate) fn begin_standing(&mut self, web: usize, brain: usize) {
+        self.brains[brain].standing = Some(web);
+        self.webs[web].state = State::Streaming(brain, None);
+        self.webs[web].closes = false;
+        let place = self.webs[web].place;
+        self.send(place, b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
+    }
+
     // ── answers ──────────────────────────────────────────────────────────────────────────────────
 
-    fn respond(&mut self, web: usize, status: u16, session: Option<usize>, body: Option<&Value>) {
+    pub(crate) fn respond(
+        &mut self,
+        web: usize,
+        status: u16,
+        session: Option<usize>,
+        body: Option<&Value>,
+    ) {
         let (place, closes) = (self.webs[web].place, self.webs[web].closes);
         let body = body.map(Value::to_string).unwrap_or_default();
         let mut head = format!("HTTP/1.1 {status} X\r\n");
