@@ -15,6 +15,7 @@ pub mod method;
 pub mod params;
 pub mod revision;
 pub mod state;
+pub mod task;
 
 /// The two families of revisions. The words are the specification's own (basic/versioning).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

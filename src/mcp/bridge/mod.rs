@@ -20,6 +20,7 @@ pub mod listing;
 pub mod need;
 pub mod request;
 pub mod result;
+pub mod task;
 
 use super::Era;
 
