@@ -159,6 +159,10 @@ pub const LANES_MAX: usize = 64;
 pub const LANES_EAGER: usize = 2;
 /// How long a call waits for another to be over before it gets a child of its own.
 pub const LANE_PATIENCE: Duration = Duration::from_millis(250);
+/// Tasks of one conversation with a server whose news are passed on. Past this the oldest are told of no more.
+pub const TASKS_MAX: usize = 1024;
+/// Bytes of a server's id of a task. Past this nothing is told of it but answers.
+pub const TASK_ID_BYTES_MAX: usize = 1024;
 /// Calls of modern clients that wait for their clients to come back with what the server asked, on each worker.
 pub const PARKED_MAX: usize = 1024;
 /// How long each waits.

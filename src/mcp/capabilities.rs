@@ -1,6 +1,8 @@
 //! What a client, a server, or all servers together say they can do.
 
+use super::Era;
 use super::method::Method;
+use super::revision::Revision;
 use crate::jsonrpc::parse::{self, Span};
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -105,7 +107,21 @@ pub struct ServerCapabilities {
     pub completions: bool,
     /// It logs to clients.
     pub logging: bool,
+    /// Calls of its tools may become tasks of 2025-11-25, which may be cancelled.
+    pub tasks: bool,
+    /// The same by the extension of the modern era.
+    pub tasks_extension: bool,
+    /// It has user interfaces (MCP Apps).
+    pub apps: bool,
 }
+
+/// The extension by which a call may become a task.
+pub const TASKS: &str = "io.modelcontextprotocol/tasks";
+/// The extension by which a tool may have a user interface.
+pub const APPS: &str = "io.modelcontextprotocol/ui";
+
+/// What a client must declare to see tasks of the modern era.
+pub const TASKS_DECLARED: &str = r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
 
 impl ServerCapabilities {
     /// What is promised while a server has not said yet what it offers.
@@ -116,6 +132,9 @@ impl ServerCapabilities {
         subscribe: true,
         completions: true,
         logging: true,
+        tasks: true,
+        tasks_extension: true,
+        apps: true,
     };
 
     /// Reads the object at `span` of a message that was checked before.
@@ -124,6 +143,10 @@ impl ServerCapabilities {
         let subscribe = parse::member(text, span, "resources")
             .and_then(|resources| parse::member(text, resources, "subscribe"))
             .is_some_and(|value| value.of(text) == b"true");
+        let within = |path: &[&str]| {
+            let step = |at, name: &&str| parse::member(text, at, name);
+            path.iter().try_fold(span, step).is_some()
+        };
         ServerCapabilities {
             tools: has("tools"),
             prompts: has("prompts"),
@@ -131,6 +154,9 @@ impl ServerCapabilities {
             subscribe,
             completions: has("completions"),
             logging: has("logging"),
+            tasks: within(&["tasks", "requests", "tools", "call"]),
+            tasks_extension: within(&["extensions", TASKS]),
+            apps: within(&["extensions", APPS]),
         }
     }
 
@@ -143,11 +169,17 @@ impl ServerCapabilities {
             subscribe: self.subscribe || other.subscribe,
             completions: self.completions || other.completions,
             logging: self.logging || other.logging,
+            tasks: self.tasks || other.tasks,
+            tasks_extension: self.tasks_extension || other.tasks_extension,
+            apps: self.apps || other.apps,
         }
     }
 
-    /// As the object that clients are shown. Lists always may change, since servers come and go.
-    pub fn to_json(self) -> String {
+    /// As the object that clients of that revision are shown. Lists always may change, since servers come and go.
+    ///
+    /// Tasks are shown in the form of their era, and without the list of all of them: what was asked for in
+    /// one session is not shown in another.
+    pub fn to_json(self, revision: Revision) -> String {
         let mut members = Vec::new();
         if self.tools {
             members.push(r#""tools":{"listChanged":true}"#);
@@ -167,6 +199,19 @@ impl ServerCapabilities {
         }
         if self.logging {
             members.push(r#""logging":{}"#);
+        }
+        if self.tasks && revision.has_tasks() {
+            members.push(r#""tasks":{"cancel":{},"requests":{"tools":{"call":{}}}}"#);
+        }
+        let tasks = self.tasks_extension && revision.era() == Era::Modern;
+        let extensions: Vec<String> = [(tasks, TASKS), (self.apps, APPS)]
+            .iter()
+            .filter(|(offered, _)| *offered)
+            .map(|(_, name)| format!("\"{name}\":{{}}"))
+            .collect();
+        let extensions = format!("\"extensions\":{{{}}}", extensions.join(","));
+        if tasks || self.apps {
+            members.push(&extensions);
         }
         format!("{{{}}}", members.join(","))
     }
@@ -217,15 +262,41 @@ mod tests {
     }
 
     #[test]
+    fn tasks_are_shown_in_the_form_of_the_clients_era() {
+        let all = ServerCapabilities::EVERYTHING;
+        let check = |revision, tasks, tasks_extension| {
+            let json = all.to_json(revision);
+            let span = parse::check(json.as_bytes()).unwrap();
+            let shown = ServerCapabilities {
+                tasks,
+                tasks_extension,
+                ..all
+            };
+            assert_eq!(ServerCapabilities::parse(json.as_bytes(), span), shown);
+        };
+        check(Revision::V2025_06_18, false, false);
+        check(Revision::LATEST, true, false);
+        check(Revision::MODERN, false, true);
+    }
+
+    #[test]
     fn server_capabilities_survive_a_round_trip() {
         for capabilities in [
-            ServerCapabilities::EVERYTHING,
+            ServerCapabilities {
+                apps: true,
+                tasks_extension: true,
+                ..Default::default()
+            },
+            ServerCapabilities {
+                tasks: false,
+                ..ServerCapabilities::EVERYTHING
+            },
             ServerCapabilities {
                 tools: true,
                 ..Default::default()
             },
         ] {
-            let json = capabilities.to_json();
+            let json = capabilities.to_json(Revision::MODERN);
             let span = parse::check(json.as_bytes()).unwrap();
             assert_eq!(
                 ServerCapabilities::parse(json.as_bytes(), span),

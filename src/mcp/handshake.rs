@@ -55,7 +55,7 @@ pub fn welcome(
     out.extend_from_slice(br#"{"protocolVersion":""#);
     out.extend_from_slice(revision.name().as_bytes());
     out.extend_from_slice(br#"","capabilities":"#);
-    out.extend_from_slice(capabilities.to_json().as_bytes());
+    out.extend_from_slice(capabilities.to_json(revision).as_bytes());
     out.extend_from_slice(br#","serverInfo":"#);
     out.extend_from_slice(meta::OURSELVES.as_bytes());
     if !instructions.is_empty() {
@@ -134,13 +134,17 @@ mod tests {
     #[test]
     fn welcome_reads_back_as_an_introduction() {
         let text = welcome(
-            Revision::V2025_06_18,
+            Revision::LATEST,
             ServerCapabilities::EVERYTHING,
             "be\n\"kind\"",
         );
         let back = Introduced::parse(&text, parse::check(&text).unwrap()).unwrap();
-        assert_eq!(back.revision, Revision::V2025_06_18);
-        assert_eq!(back.capabilities, ServerCapabilities::EVERYTHING);
+        assert_eq!(back.revision, Revision::LATEST);
+        let of_its_era = ServerCapabilities {
+            tasks_extension: false,
+            ..ServerCapabilities::EVERYTHING
+        };
+        assert_eq!(back.capabilities, of_its_era);
         assert_eq!(
             (back.name.as_str(), back.instructions.as_str()),
             ("switchbox", "be\n\"kind\"")

@@ -123,6 +123,7 @@ methods! {
     ResourceUpdated        "notifications/resources/updated"      ToClient Notification BOTH;
     ElicitComplete         "notifications/elicitation/complete"   ToClient Notification LEGACY;
     TaskStatus             "notifications/tasks/status"           Both     Notification LEGACY;
+    TaskChanged            "notifications/tasks"                  ToClient Notification MODERN;
     Acknowledged           "notifications/subscriptions/acknowledged" ToClient Notification MODERN;
 }
 

@@ -100,6 +100,11 @@ impl Revision {
         self >= Revision::V2025_11_25
     }
 
+    /// Whether calls may become tasks by what a legacy request says.
+    pub fn has_tasks(self) -> bool {
+        self == Revision::V2025_11_25
+    }
+
     /// Whether an event stream begins with an empty event that carries an id (SEP-1699), so that a client
     /// can resume before anything was said. Modern streams cannot be resumed.
     pub fn primes_streams(self) -> bool {

@@ -11,6 +11,7 @@ use crate::jsonrpc::{parse, write};
 use crate::mcp::Era;
 use crate::mcp::bridge::listing::{self, modern_members, tool_for_legacy, tool_for_modern};
 use crate::mcp::bridge::result::Output;
+use crate::mcp::bridge::task;
 use crate::mcp::caching::Caching;
 use crate::mcp::capabilities::ServerCapabilities;
 use crate::mcp::headers::{HeaderParam, header_params};
@@ -34,6 +35,8 @@ pub struct Route {
     pub mirrored: Option<Arc<[HeaderParam]>>,
     /// How a tool's structured content is shown to legacy clients.
     pub output: Output,
+    /// Whether a legacy server's tool can only be called as a task.
+    pub is_task: bool,
 }
 
 /// A name that two servers offer (`--names bare`); clients get the winner's.
@@ -198,6 +201,7 @@ impl Catalog {
                         Kind::Tools => listing::output(&entry.text),
                         _ => Output::default(),
                     },
+                    is_task: kind == Kind::Tools && task::is_required(&entry.text),
                 };
                 routes.insert(shown.clone(), route);
                 let mut text = Vec::with_capacity(entry.text.len() + prefix.len() + 2);
@@ -331,6 +335,14 @@ impl Catalog {
     /// Where a prompt's name leads.
     pub fn prompt(&self, name: &str) -> Option<&Route> {
         self.routes[Kind::Prompts as usize].get(name)
+    }
+
+    /// What the server at that place offers to clients with these capabilities, as far as it is known.
+    pub fn offers(&self, place: usize) -> ServerCapabilities {
+        let listing = self.listings.get(place).and_then(Option::as_ref);
+        listing.map_or(ServerCapabilities::default(), |listing| {
+            listing.introduced.capabilities
+        })
     }
 
     /// The server that owns `uri`: who lists it, else whose template fits it most closely, else the only

@@ -1,10 +1,10 @@
 //! Giving up on an exchange, and letting its server know.
 
 use super::effect::Close;
-use super::exchange::Awaits;
+use super::exchange::{Awaits, Exchange, Sink};
 use super::forward::Awaiter;
 use super::link::Errand;
-use super::parcel::{Abandoned, Parcel};
+use super::parcel::{Abandoned, Parcel, Relay};
 use super::peers::Peer;
 use super::{Worker, connection_id, exchange_ticket, slots, wire_id};
 use crate::id::{ConnectionId, ExchangeId, Home};
@@ -12,6 +12,7 @@ use crate::jsonrpc::write;
 use crate::mcp::Era;
 use crate::mcp::method::Method;
 use crate::refusal::Refusal;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a server may still be busy with an exchange that was given up.
@@ -24,6 +25,16 @@ impl Worker {
             worker: self.id,
             exchange: id,
         };
+        let Some(exchange) = self.exchanges.get(exchange_ticket(id)) else {
+            return;
+        };
+        let own_task = exchange
+            .own_task()
+            .and_then(|task| Some((task.into(), exchange.awaits.key()?.clone())));
+        if let Some((task, key)) = own_task {
+            let owner = self.owner(&key);
+            self.post(owner, Parcel::TaskUnwanted(Arc::new(key), task));
+        }
         let Some(exchange) = self.exchanges.get(exchange_ticket(id)) else {
             return;
         };
@@ -56,6 +67,41 @@ impl Worker {
             | Awaits::Nothing => {}
         }
         self.refuse(id, refusal);
+    }
+
+    /// Ends an exchange that its client cancelled without an answer, which it does not expect any more
+    /// (basic/utilities/cancellation); whether its connection allows that.
+    pub(super) fn end_silently(&mut self, id: ExchangeId, exchange: &Exchange) -> bool {
+        if let (
+            Some(session),
+            Sink::Stream { at, .. } | Sink::Elsewhere { at, .. } | Sink::Lost { at },
+        ) = (exchange.resumable(), &exchange.sink)
+        {
+            session.end_stream(at.stream);
+        }
+        match exchange.sink {
+            Sink::Answer {
+                connection,
+                may_stream: true,
+            } => {
+                self.begin_event_stream(connection, &[]);
+                self.end_event_stream(connection);
+            }
+            Sink::Stream { connection, .. } => self.end_event_stream(connection),
+            Sink::Elsewhere { place, .. } => {
+                let home = Home {
+                    worker: self.id,
+                    exchange: id,
+                };
+                self.relay(place, home, Vec::new(), Relay::Last);
+            }
+            Sink::Answer { .. } => return false,
+            Sink::Batch { batch, .. } => return self.forgo(batch),
+            Sink::Line { connection } => self.settle(connection),
+            Sink::Visitor(visitor) => self.fail_home(visitor, Refusal::Cancelled),
+            Sink::Lost { .. } | Sink::Gone | Sink::Parked | Sink::Heard => {}
+        }
+        true
     }
 
     pub(super) fn abandon_at_owner(&mut self, abandoned: &Abandoned) {

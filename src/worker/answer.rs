@@ -3,6 +3,7 @@
 use super::exchange::{Exchange, Sink};
 use super::guests::Left;
 use super::parcel::{Parcel, Relay, Relayed, Said};
+use super::tasking::Settled;
 use super::{Worker, exchange_ticket, wire_id};
 use crate::config::limits::CLIENT_REQUEST_TIMEOUT;
 use crate::event::{Event, ExchangeEnded, Outcome};
@@ -102,6 +103,15 @@ impl Worker {
 
     /// Takes in what a server answered.
     pub(super) fn answer(&mut self, id: ExchangeId, text: &[u8], response: Response) {
+        match self.answer_of_task(id, text, response) {
+            Settled::AsItIs => self.answer_with(id, text, response),
+            Settled::Renamed(text, response) => self.answer_with(id, &text, response),
+            Settled::Awaited => {}
+        }
+    }
+
+    /// Answers an exchange with an answer that needs nothing more.
+    fn answer_with(&mut self, id: ExchangeId, text: &[u8], response: Response) {
         let Some(exchange) = self.exchanges.get_mut(exchange_ticket(id)) else {
             return self.event(Event::ParcelStale);
         };
@@ -212,41 +222,6 @@ impl Worker {
         self.close_exchange(exchange, outcome, status);
     }
 
-    /// Ends an exchange that its client cancelled without an answer, which it does not expect any more
-    /// (basic/utilities/cancellation); whether its connection allows that.
-    fn end_silently(&mut self, id: ExchangeId, exchange: &Exchange) -> bool {
-        if let (
-            Some(session),
-            Sink::Stream { at, .. } | Sink::Elsewhere { at, .. } | Sink::Lost { at },
-        ) = (exchange.resumable(), &exchange.sink)
-        {
-            session.end_stream(at.stream);
-        }
-        match exchange.sink {
-            Sink::Answer {
-                connection,
-                may_stream: true,
-            } => {
-                self.begin_event_stream(connection, &[]);
-                self.end_event_stream(connection);
-            }
-            Sink::Stream { connection, .. } => self.end_event_stream(connection),
-            Sink::Elsewhere { place, .. } => {
-                let home = Home {
-                    worker: self.id,
-                    exchange: id,
-                };
-                self.relay(place, home, Vec::new(), Relay::Last);
-            }
-            Sink::Answer { .. } => return false,
-            Sink::Batch { batch, .. } => return self.forgo(batch),
-            Sink::Line { connection } => self.settle(connection),
-            Sink::Visitor(visitor) => self.fail_home(visitor, Refusal::Cancelled),
-            Sink::Lost { .. } | Sink::Gone | Sink::Parked | Sink::Heard => {}
-        }
-        true
-    }
-
     /// Sends an exchange's last message to wherever it goes; the HTTP status that it went with.
     pub(super) fn give(
         &mut self,
@@ -353,6 +328,7 @@ impl Worker {
     /// Tells a client what its server said about an exchange in flight.
     pub(super) fn say(&mut self, id: ExchangeId, said: Said) {
         let now = self.now;
+        let said = self.said_of_task(id, said);
         let Some(exchange) = self.exchanges.get_mut(exchange_ticket(id)) else {
             if let Said::Request(_, ask) = said {
                 self.ask_undelivered(ask, "the exchange that it belongs to has ended");
@@ -367,10 +343,7 @@ impl Worker {
         }
         match said {
             Said::Progress(text, mut place) => {
-                // Whoever makes progress is not stuck.
-                if let Some(server) = exchange.awaits.server() {
-                    exchange.deadline = (now + server.timeout).min(exchange.last_deadline);
-                }
+                exchange.reprieve(now);
                 let Some(token) = &exchange.token else { return };
                 let text = match &mut exchange.inquiry {
                     Some(inquiry) => match inquiry.risen(&text) {
@@ -410,6 +383,12 @@ impl Worker {
             Said::Lacking(_) => {}
             Said::Notification(text) => {
                 self.stream_message(id, &text);
+            }
+            Said::Status(text) => {
+                exchange.reprieve(now);
+                if exchange.own_task().is_none() {
+                    self.stream_message(id, &text);
+                }
             }
             Said::Request(text, ask) => {
                 // A person may have to answer first, who gets more time than a server.
@@ -544,7 +523,7 @@ impl Worker {
         }
     }
 
-    fn relay(&mut self, place: Place, home: Home, bytes: Vec<u8>, relay: Relay) {
+    pub(super) fn relay(&mut self, place: Place, home: Home, bytes: Vec<u8>, relay: Relay) {
         self.post(
             place.worker,
             Parcel::Relayed(Box::new(Relayed {

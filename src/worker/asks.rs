@@ -13,6 +13,7 @@ use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::write;
 use crate::mcp::Era;
 use crate::mcp::bridge::need::Need;
+use crate::mcp::bridge::task::{self, Naming};
 use crate::mcp::method::{Direction, Kind, Method};
 use crate::mcp::params::Params;
 use crate::refusal::Refusal;
@@ -41,6 +42,8 @@ enum Asker {
         id: Box<[u8]>,
         /// The server's progress token, as it is written.
         token: Option<Box<[u8]>>,
+        /// The server's id of the task in which it asked.
+        task: Option<Box<str>>,
     },
     /// A modern server, as one of the questions with which it answered that exchange.
     Inquiry(ExchangeId, usize),
@@ -123,6 +126,7 @@ impl Worker {
                     epoch: self.epoch(key),
                     id: id.into(),
                     token: token.map(|span| span.of(text).into()),
+                    task: task::related(text, envelope.params).map(Into::into),
                 },
                 session: session.key,
                 method,
@@ -150,7 +154,8 @@ impl Worker {
                     let said = Box::new(Said::Request(message, wire));
                     return self.post(host, Parcel::SaidToGuest(session.key, said));
                 }
-                if !self.tell_session(&session, message.into()) {
+                let message = self.named_for_session(key, &session, &message, Naming::Related);
+                if !self.tell_session(&session, message) {
                     self.ask_failed(wire, "the client holds no stream open");
                 }
             }
@@ -181,7 +186,10 @@ impl Worker {
             pending.key == *key
                 && matches!(pending.awaiter, super::forward::Awaiter::Client(own) if own == home)
         });
-        found.and_then(|(_, pending)| pending.session)
+        match found {
+            Some((_, pending)) => pending.session,
+            None => self.session_of_task(key, home),
+        }
     }
 
     fn refuse_server(&mut self, key: &Key, id: &[u8], method: Method, refusal: Refusal) {
@@ -216,9 +224,12 @@ impl Worker {
             Asker::Server { key, epoch, .. } if self.epoch(&key) != epoch => {
                 self.event(Event::ParcelStale);
             }
-            Asker::Server { key, id, .. } => {
+            Asker::Server { key, id, task, .. } => {
                 let mut message = Vec::with_capacity(answer.text.len());
                 write::spliced(&mut message, &answer.text, &[(answer.id, &id)]);
+                if let Some(task) = task {
+                    message = task::answered_in(&message, &task);
+                }
                 self.tell_server(&key, message);
             }
         }

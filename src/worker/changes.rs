@@ -9,6 +9,7 @@ use crate::id::Home;
 use crate::mcp::Era;
 use crate::mcp::bridge::listen::{self, Filter};
 use crate::mcp::bridge::request;
+use crate::mcp::capabilities::TASKS_DECLARED;
 use crate::mcp::method::Method;
 use crate::time::Time;
 use crate::upstream::conversation::Key;
@@ -19,7 +20,7 @@ pub(super) struct Changes {
     /// The request whose answers are being listened to.
     listen: Option<Ticket>,
     /// Who subscribed, and is told so once the server has said that it knows.
-    waiting: Vec<Home>,
+    pub(super) waiting: Vec<Home>,
     /// When to listen again after the server has stopped.
     again_at: Option<Time>,
 }
@@ -43,11 +44,18 @@ impl Worker {
                 .subscribed()
                 .map(String::from)
                 .collect(),
-            ..Filter::default()
+            task_ids: match offers.tasks_extension {
+                true => partner.tasks.followed(),
+                false => Vec::new(),
+            },
+        };
+        let declared = match filter.task_ids.is_empty() {
+            true => "{}",
+            false => TASKS_DECLARED,
         };
         partner.changes.again_at = None;
         let before = partner.changes.listen.take();
-        let params = listen::listen_params(&request::own_meta("{}", None, None), &filter);
+        let params = listen::listen_params(&request::own_meta(declared, None, None), &filter);
         let outgoing = Outgoing {
             era: Era::Modern,
             ..Outgoing::own(Method::Listen, params)
@@ -58,6 +66,7 @@ impl Worker {
             awaiter: Awaiter::Step(Step::Listen, Time::NEVER),
             session: None,
             subscription: None,
+            task: None,
         };
         let listen = self.ask_server(key, pending, &outgoing);
         if let Some(partner) = self.partners.get_mut(key) {

@@ -3,6 +3,7 @@
 
 use super::answer::Response;
 use super::exchange::Exchange;
+use super::tasking::Tasking;
 use super::{Worker, exchange_ticket};
 use crate::id::ExchangeId;
 use crate::jsonrpc::parse::Span;
@@ -46,7 +47,13 @@ impl Worker {
         let exchange = self.exchanges.get(exchange_ticket(id));
         let declared = exchange.and_then(|exchange| exchange.declared.as_ref());
         let capabilities = declared.map(|declared| declared.capabilities.text().clone());
-        // Few results hold the word at all.
+        // Few results hold these words at all.
+        if memmem::find(text, b"taskId").is_some()
+            && exchange.is_some_and(|exchange| exchange.tasking != Tasking::Client)
+            && result::result_type(text, result) == Outcome::Task
+        {
+            return self.refuse_result(id);
+        }
         if memmem::find(text, b"input_required").is_some()
             && result::result_type(text, result) == Outcome::InputRequired
             && let Some(capabilities) = capabilities
@@ -78,15 +85,19 @@ impl Worker {
                 }
             }
             Outcome::InputRequired => self.inquire(id, text, result),
-            Outcome::Task | Outcome::Unknown => {
-                let server = exchange.awaits.server().map(|server| server.name.clone());
-                let refusal = Refusal::Failed {
-                    server: server.unwrap_or_default(),
-                    cause: "its result is of a type that was not asked for".into(),
-                };
-                self.refuse(id, refusal);
-            }
+            Outcome::Task | Outcome::Unknown => self.refuse_result(id),
         }
+    }
+
+    /// Ends an exchange whose server answered in a way that its client cannot understand.
+    fn refuse_result(&mut self, id: ExchangeId) {
+        let exchange = self.exchanges.get(exchange_ticket(id));
+        let server = exchange.and_then(|exchange| exchange.awaits.server());
+        let refusal = Refusal::Failed {
+            server: server.map(|server| server.name.clone()).unwrap_or_default(),
+            cause: "its result is of a type that was not asked for".into(),
+        };
+        self.refuse(id, refusal);
     }
 
     /// Answers an exchange whose server answered with an error.

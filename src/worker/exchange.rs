@@ -16,6 +16,7 @@ use crate::worker::inquiry::Inquiry;
 use crate::worker::parcel::{Answered, Outgoing};
 use crate::worker::parked::Parked;
 use crate::worker::slots::Ticket;
+use crate::worker::tasking::Tasking;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -54,6 +55,8 @@ pub(super) struct Exchange {
     pub(super) stream_only: bool,
     /// What the request declared, if its client is of the modern era.
     pub(super) declared: Option<Declared>,
+    /// What it has to do with tasks.
+    pub(super) tasking: Tasking,
     /// What was sent to the server, where it may have to be sent again or compared with what comes back.
     pub(super) original: Option<Box<Outgoing>>,
     /// What a legacy server asked within it, for a modern client to come back with.
@@ -69,6 +72,8 @@ pub(super) struct Declared {
     pub(super) capabilities: ClientCapabilities,
     /// The least serious level of log messages that it wants, if any.
     pub(super) level: Option<u8>,
+    /// Whether it understands that a call becomes a task.
+    pub(super) tasks: bool,
 }
 
 impl Exchange {
@@ -91,6 +96,7 @@ impl Exchange {
             last_deadline: now + EXCHANGE_TIMEOUT_MAX,
             stream_only: false,
             declared: None,
+            tasking: Tasking::No,
             original: None,
             parked: None,
             inquiry: None,

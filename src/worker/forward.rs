@@ -7,7 +7,7 @@
 use super::answer::Response;
 use super::letter::{Letter, suited, write_request};
 use super::link::Errand;
-use super::parcel::{self, Forward, Outgoing, Parcel};
+use super::parcel::{self, Forward, Outgoing, Parcel, TaskFor};
 use super::slots::Ticket;
 use super::{Worker, wire_id};
 use crate::config::Transport;
@@ -35,6 +35,8 @@ pub(super) struct Pending {
     pub(super) session: Option<SessionKey>,
     /// What to take back if the server refuses.
     pub(super) subscription: Option<String>,
+    /// Whose task it may become, and the client's progress token as it is written.
+    pub(super) task: Option<(TaskFor, Option<Box<[u8]>>)>,
 }
 
 impl Pending {
@@ -236,6 +238,7 @@ impl Worker {
             awaiter: Awaiter::Client(home),
             session,
             subscription: outgoing.subscription.clone(),
+            task: outgoing.task_with_token(),
         };
         if let Some(level) = outgoing.level {
             self.level_wanted(key, level);

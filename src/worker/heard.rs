@@ -18,6 +18,7 @@ use crate::jsonrpc::parse;
 use crate::jsonrpc::write;
 use crate::mcp::Era;
 use crate::mcp::bridge::listen;
+use crate::mcp::bridge::task::Naming;
 use crate::mcp::method::Method;
 use crate::mcp::params::{self, Params};
 use crate::session::Session;
@@ -67,7 +68,7 @@ impl Worker {
                     write::result(&mut message, id, b"{}");
                     return self.tell_server(key, message);
                 }
-                let addressee = self.addressee(key, pending, Certainty::Sure);
+                let addressee = self.addressee_of(key, envelope, pending, Certainty::Sure);
                 self.ask_client(key, addressee, method, id, envelope);
             }
             Kind::Result { .. } | Kind::Error { .. } => {}
@@ -131,6 +132,8 @@ impl Worker {
                             ),
                         );
                     }
+                    None if self.owner(key) != self.id => self.pass_to_owner(key, text),
+                    None if self.task_progress(key, parse::integer(text, place), text, place) => {}
                     None => self.dropped(key, method, "its token belongs to no exchange in flight"),
                 }
             }
@@ -141,7 +144,7 @@ impl Worker {
                 let level = level
                     .and_then(|span| params::level(text, span))
                     .unwrap_or(1);
-                match self.addressee(key, pending, Certainty::Likely) {
+                match self.addressee_of(key, envelope, pending, Certainty::Likely) {
                     Addressee::Exchange(home) => {
                         let said = Said::Log(text.into(), level);
                         self.post(home.worker, Parcel::Said(home.exchange, Box::new(said)));
@@ -154,7 +157,9 @@ impl Worker {
                             return self.post(host, Parcel::SaidToGuest(guest, said));
                         }
                         if let Some(session) = session.filter(|s| level >= s.level().unwrap_or(0)) {
-                            self.tell_session(&session, text.into());
+                            let message =
+                                self.named_for_session(key, &session, text, Naming::Related);
+                            self.tell_session(&session, message);
                         }
                     }
                     Addressee::Unclear => {
@@ -162,17 +167,32 @@ impl Worker {
                     }
                 }
             }
+            Method::TaskStatus | Method::TaskChanged
+                if pending.is_none() && self.owner(key) != self.id =>
+            {
+                self.pass_to_owner(key, text);
+            }
+            Method::TaskStatus => match self.addressee_on_stream(pending) {
+                Some(home) => {
+                    let said = Said::Status(text.into());
+                    self.post(home.worker, Parcel::Said(home.exchange, Box::new(said)));
+                }
+                None => self.task_status(key, envelope),
+            },
+            Method::TaskChanged if self.owner(key) == self.id => self.task_changed(key, envelope),
+            Method::TaskChanged => self.pass_to_owner(key, text),
             Method::Cancelled => self.server_cancelled(key, envelope),
             Method::Acknowledged => self.changes_acknowledged(key),
             Method::Initialized | Method::RootsChanged => {}
-            _ => match self.addressee(key, pending, Certainty::Likely) {
+            _ => match self.addressee_of(key, envelope, pending, Certainty::Likely) {
                 Addressee::Exchange(home) => {
                     let said = Said::Notification(text.into());
                     self.post(home.worker, Parcel::Said(home.exchange, Box::new(said)));
                 }
                 Addressee::Session(session) => match self.session_of(key, session) {
                     Some(session) => {
-                        self.tell_session(&session, text.into());
+                        let message = self.named_for_session(key, &session, text, Naming::Related);
+                        self.tell_session(&session, message);
                     }
                     None => self.dropped(key, method, "its session has ended"),
                 },
@@ -222,6 +242,30 @@ impl Worker {
                 self.tell_session(&session, message.clone());
             }
         }
+    }
+
+    /// Who waits for the answer on whose stream something came.
+    fn addressee_on_stream(&self, pending: Option<Ticket>) -> Option<Home> {
+        match self.pendings.get(pending?).map(|pending| &pending.awaiter) {
+            Some(Awaiter::Client(home)) => Some(*home),
+            _ => None,
+        }
+    }
+
+    /// Whom a message is for that a server sent: who owns the task in which it came up, if it says so, else whom it
+    /// must be for as things are.
+    fn addressee_of(
+        &self,
+        key: &Key,
+        envelope: &Envelope<'_>,
+        pending: Option<Ticket>,
+        certainty: Certainty,
+    ) -> Addressee {
+        let owner = match pending {
+            None => self.owner_of_task(key, envelope),
+            Some(_) => None,
+        };
+        owner.unwrap_or_else(|| self.addressee(key, pending, certainty))
     }
 
     /// Whom something is for that a server said in a conversation.

@@ -1,15 +1,17 @@
 //! A request as a server is sent it: in the era that the server speaks, under our id, with what an HTTP head
 //! must repeat of it.
 
+use super::message::{Caller, Routed};
 use super::parcel::Outgoing;
 use crate::http::write::field;
+use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::parse::{self, Span};
 use crate::jsonrpc::write;
 use crate::mcp::Era;
-use crate::mcp::bridge::request;
+use crate::mcp::bridge::{request, task};
 use crate::mcp::headers::{self, write_params};
 use crate::mcp::method::Method;
-use crate::mcp::params::LEVELS;
+use crate::mcp::params::{LEVELS, Params};
 use crate::mcp::revision::Revision;
 use crate::session::Session;
 use std::borrow::Cow;
@@ -79,6 +81,71 @@ fn mirror(fields: &mut Vec<u8>, outgoing: &Outgoing) {
     }
 }
 
+/// The request as the server will see it: its own name for the thing, a gap for its progress token,
+/// everything else as it came.
+pub(super) fn outgoing(
+    caller: &Caller,
+    method: Method,
+    envelope: &Envelope<'_>,
+    params: &Params,
+    routed: &Routed,
+) -> Outgoing {
+    let Some(whole) = envelope.params else {
+        return Outgoing {
+            era: caller.era(),
+            method,
+            params: Vec::new(),
+            token: None,
+            subscription: None,
+            level: caller.declared.as_ref().and_then(|declared| declared.level),
+            mirrored: None,
+            passed: None,
+            task: None,
+        };
+    };
+    let text = whole.of(envelope.text);
+    let within = |span: Span| Span {
+        start: span.start - whole.start,
+        end: span.end - whole.start,
+    };
+    let name = routed
+        .name
+        .as_ref()
+        .map(|(span, name)| (within(*span), name.as_slice()));
+    let mut token = params.modern.token.map(within);
+    let mut changed = Vec::with_capacity(text.len() + 16);
+    match name {
+        Some((span, name)) => {
+            write::spliced(&mut changed, text, &[(span, name)]);
+            // What comes after the name has moved by the difference in length.
+            if let Some(token) = token.as_mut().filter(|token| token.start > span.start) {
+                let shift = |at: usize| at + name.len() - (span.end - span.start);
+                *token = Span {
+                    start: shift(token.start),
+                    end: shift(token.end),
+                };
+            }
+        }
+        None => changed.extend_from_slice(text),
+    }
+    let wishing = routed.wish.and_then(|wish| task::wishing(&changed, wish));
+    if let Some(wishing) = wishing {
+        token = token_of(&wishing);
+        changed = wishing;
+    }
+    Outgoing {
+        era: caller.era(),
+        method,
+        params: changed,
+        token,
+        subscription: routed.subscription.clone(),
+        level: caller.declared.as_ref().and_then(|declared| declared.level),
+        mirrored: routed.mirrored.clone(),
+        passed: routed.passed.clone(),
+        task: routed.task,
+    }
+}
+
 /// A request as a server of that era must be sent it; `session` is its client's, if it has one.
 pub(super) fn suited<'a>(
     outgoing: &'a Outgoing,
@@ -106,6 +173,7 @@ pub(super) fn suited<'a>(
         level: outgoing.level,
         mirrored: outgoing.mirrored.clone(),
         passed: None,
+        task: outgoing.task,
     })
 }
 
@@ -165,6 +233,7 @@ mod tests {
             level: None,
             mirrored: None,
             passed: None,
+            task: None,
         };
         let mut out = Vec::new();
         write_request(&mut out, 77, &outgoing);

@@ -8,15 +8,15 @@ use super::answer::event_bytes;
 use super::exchange::{Awaits, Exchange, Sink};
 use super::intent::Intent;
 use super::message::Caller;
-use super::parcel::{Outgoing, Parcel};
+use super::parcel::{Asker, Outgoing, Parcel};
 use super::partner::uri_params;
 use super::{Worker, exchange_id};
 use crate::config::limits::{LISTENS_MAX, SUBSCRIBE_TIMEOUT, SUBSCRIPTIONS_MAX};
 use crate::event::Event;
-use crate::id::{ConnectionId, Place, SessionKey};
+use crate::id::{ConnectionId, ExchangeId, Home, Place, SessionKey};
 use crate::jsonrpc::envelope::Envelope;
 use crate::mcp::bridge::listen::{self, Filter};
-use crate::mcp::capabilities::ClientCapabilities;
+use crate::mcp::capabilities::{ClientCapabilities, TASKS_DECLARED};
 use crate::mcp::method::Method;
 use crate::mcp::params::Params;
 use crate::refusal::Refusal;
@@ -61,6 +61,10 @@ impl Worker {
             let fact = format!("resourceSubscriptions: more than {SUBSCRIPTIONS_MAX}");
             return Err(Refusal::Params(fact));
         }
+        let knows_tasks = caller.declared.as_ref().is_some_and(|it| it.tasks);
+        if !filter.task_ids.is_empty() && !knows_tasks {
+            return Err(Refusal::CapabilityMissing(TASKS_DECLARED.into()));
+        }
         if matches!(
             caller.sink,
             Sink::Answer {
@@ -94,6 +98,9 @@ impl Worker {
             .iter()
             .filter_map(|uri| Some((catalog.owner(uri)?, uri.clone())))
             .collect();
+        let principal = listen.principal.as_deref();
+        let (tasks, granted) = self.tasks_to_follow(&listen.filter.task_ids, principal);
+        filter.task_ids = granted;
         let acknowledged = listen::acknowledged(&listen.id, &filter);
         let listener = Listener {
             id: listen.id,
@@ -125,7 +132,7 @@ impl Worker {
         let unheard = Unheard {
             connection,
             acknowledged,
-            waiting: followed.len() + 1,
+            waiting: followed.len() + tasks.len() + 1,
             last: first,
             session: session.clone(),
         };
@@ -133,15 +140,42 @@ impl Worker {
         for (place, uri) in followed {
             self.follow_for(&session, place, uri);
         }
+        for (place, ids) in tasks {
+            let (id, key) = self.follow_in_name_of(&session, place, Method::Listen);
+            let home = Home {
+                worker: self.id,
+                exchange: id,
+            };
+            let owner = self.owner(&key);
+            let session = Some(session.clone());
+            let asker = Box::new(Asker { key, session });
+            self.post(owner, Parcel::FollowTasks(asker, ids.into(), home));
+        }
         self.followed(session.key);
     }
 
     /// Subscribes to a resource in a listener's name.
     fn follow_for(&mut self, session: &Arc<Session>, place: usize, uri: String) {
+        let (id, key) = self.follow_in_name_of(session, place, Method::ResourcesSubscribe);
+        let outgoing = Outgoing {
+            subscription: Some(uri.clone()),
+            ..Outgoing::own(Method::ResourcesSubscribe, uri_params(&uri))
+        };
+        self.send_in(id, key, outgoing);
+    }
+
+    /// Begins an exchange in a listener's name, whose answer it waits for before it is told anything.
+    fn follow_in_name_of(
+        &mut self,
+        session: &Arc<Session>,
+        place: usize,
+        method: Method,
+    ) -> (ExchangeId, Key) {
+        session.reach_servers();
         let server = self.table.servers[place].clone();
         let (now, key) = (self.now, Key::base(place));
         session.begin_exchange(usize::MAX);
-        let mut exchange = Exchange::new(now, Sink::Heard, Method::ResourcesSubscribe);
+        let mut exchange = Exchange::new(now, Sink::Heard, method);
         exchange.session = Some(session.clone());
         exchange.principal = session.principal.clone();
         exchange.deadline = now + server.timeout.min(SUBSCRIBE_TIMEOUT);
@@ -150,12 +184,7 @@ impl Worker {
             key: key.clone(),
         };
         self.wake_at(exchange.deadline);
-        let id = exchange_id(self.exchanges.insert(exchange));
-        let outgoing = Outgoing {
-            subscription: Some(uri.clone()),
-            ..Outgoing::own(Method::ResourcesSubscribe, uri_params(&uri))
-        };
-        self.send_in(id, key, outgoing);
+        (exchange_id(self.exchanges.insert(exchange)), key)
     }
 
     /// One more of the servers that a listener waits for has answered. After the last, it is told what it is

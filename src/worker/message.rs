@@ -5,14 +5,19 @@ use super::batch::takes_batches;
 use super::exchange::{Awaits, Declared, Exchange, Sink};
 use super::intake::NOTHING;
 use super::intent::{Intent, Local, LocalAnswer, Note, Opening, Sending};
+use super::letter::outgoing;
 use super::modern::says_modern;
-use super::parcel::{ClientAnswer, Outgoing};
-use crate::config::limits::{EXCHANGES_MAX, ID_BYTES_MAX, SESSION_EXCHANGES_MAX};
+use super::parcel::{ClientAnswer, TaskFor};
+use super::tasking::Tasking;
+use crate::config::limits::{
+    CLIENT_REQUEST_TIMEOUT, EXCHANGES_MAX, ID_BYTES_MAX, SESSION_EXCHANGES_MAX,
+};
 use crate::id::ConnectionId;
 use crate::jsonrpc::envelope::{Envelope, EnvelopeError, Kind};
 use crate::jsonrpc::parse::{self, Span};
 use crate::jsonrpc::write;
 use crate::mcp::Era;
+use crate::mcp::bridge::task::Wish;
 use crate::mcp::capabilities::ClientCapabilities;
 use crate::mcp::handshake::Hello;
 use crate::mcp::headers::HeaderParam;
@@ -60,12 +65,40 @@ pub(super) struct Routed {
     pub(super) place: usize,
     pub(super) tool: Option<Arc<str>>,
     /// What stands for the name the client used, and where.
-    name: Option<(Span, Vec<u8>)>,
-    subscription: Option<String>,
+    pub(super) name: Option<(Span, Vec<u8>)>,
+    pub(super) subscription: Option<String>,
     /// The arguments that an HTTP request repeats in its head.
     pub(super) mirrored: Option<Arc<[HeaderParam]>>,
     /// Fields of its head that are passed on as they are.
     pub(super) passed: Option<Box<[u8]>>,
+    /// What is wished for in place of what the client wished.
+    pub(super) wish: Option<Wish>,
+    /// Whose task a legacy server's call becomes, if it becomes one.
+    pub(super) task: Option<TaskFor>,
+}
+
+impl Routed {
+    /// A request that goes to the server at that place as it is.
+    pub(super) fn plain(place: usize) -> Routed {
+        Routed {
+            place,
+            tool: None,
+            name: None,
+            subscription: None,
+            mirrored: None,
+            passed: None,
+            wish: None,
+            task: None,
+        }
+    }
+
+    /// A request for the server at that place with `name`, as JSON, in the place of what stands there.
+    pub(super) fn renamed(place: usize, at: Span, name: Vec<u8>) -> Routed {
+        Routed {
+            name: Some((at, name)),
+            ..Routed::plain(place)
+        }
+    }
 }
 
 impl Worker {
@@ -241,9 +274,15 @@ impl Worker {
             server: server.clone(),
             key: key.clone(),
         };
-        let deadline = self.now + server.timeout;
+        let mut deadline = self.now + server.timeout;
+        let awaits_ours = routed.task == Some(TaskFor::Us) && back.is_some();
+        if method == Method::TasksResult || awaits_ours {
+            // It is answered when the task is done.
+            deadline = deadline + CLIENT_REQUEST_TIMEOUT;
+        }
         let mut intent = self.begin(caller, id, method, awaits, deadline);
         if let Intent::Begin(exchange, sending) = &mut intent {
+            exchange.tasking = Tasking::of(caller, method, routed.task, back.is_some());
             exchange.tool = routed.tool;
             let uri = params.uri.filter(|_| method == Method::ResourcesRead);
             exchange.uri = uri.map(|span| span.of(envelope.text).into());
@@ -274,14 +313,7 @@ impl Worker {
     ) -> Result<Routed, Refusal> {
         let text = envelope.text;
         let catalog = self.table.catalog(caller.capabilities());
-        let plain = |place| Routed {
-            place,
-            tool: None,
-            name: None,
-            subscription: None,
-            mirrored: None,
-            passed: None,
-        };
+        let plain = Routed::plain;
         let owner = |uri: &str| {
             catalog
                 .owner(uri)
@@ -294,11 +326,6 @@ impl Worker {
                     .ok_or_else(|| Refusal::Params("name is missing".into()))?;
                 let name = parse::string(text, span)
                     .ok_or_else(|| Refusal::Params("name must be a string".into()))?;
-                if params.task.is_some() {
-                    return Err(Refusal::Params(
-                        "task: calls cannot become tasks here".into(),
-                    ));
-                }
                 let found = match method {
                     Method::ToolsCall => catalog.tool(&name),
                     _ => catalog.prompt(&name),
@@ -306,7 +333,13 @@ impl Worker {
                 let Some(route) = found else {
                     return Err(self.nobody_has(method, &name));
                 };
+                let (wish, task) = match method {
+                    Method::ToolsCall => self.task_wished(caller, params, route),
+                    _ => (params.task.map(|_| Wish::Answer), None),
+                };
                 Ok(Routed {
+                    wish,
+                    task,
                     tool: (method == Method::ToolsCall).then(|| route.shown.clone()),
                     name: Some((span, write::quoted(&route.original))),
                     mirrored: route.mirrored.clone(),
@@ -353,6 +386,9 @@ impl Worker {
                             .ok_or_else(|| Refusal::ResourceUnknown { uri: shown(&uri) })
                     }
                 }
+            }
+            Method::TasksGet | Method::TasksResult | Method::TasksUpdate | Method::TasksCancel => {
+                self.route_task(caller, method, params, text)
             }
             other => Err(Refusal::MethodUnknown(other.name().into())),
         }
@@ -500,62 +536,4 @@ pub(super) fn refuse(
 pub(super) fn string(text: &[u8], span: Span, name: &str) -> Result<String, Refusal> {
     let string = parse::string(text, span).map(|string| string.into_owned());
     string.ok_or_else(|| Refusal::Params(format!("{name} must be a string")))
-}
-
-/// The request as the server will see it: its own name for the thing, a gap for its progress token,
-/// everything else as it came.
-fn outgoing(
-    caller: &Caller,
-    method: Method,
-    envelope: &Envelope<'_>,
-    params: &Params,
-    routed: &Routed,
-) -> Outgoing {
-    let Some(whole) = envelope.params else {
-        return Outgoing {
-            era: caller.era(),
-            method,
-            params: Vec::new(),
-            token: None,
-            subscription: None,
-            level: caller.declared.as_ref().and_then(|declared| declared.level),
-            mirrored: None,
-            passed: None,
-        };
-    };
-    let text = whole.of(envelope.text);
-    let within = |span: Span| Span {
-        start: span.start - whole.start,
-        end: span.end - whole.start,
-    };
-    let name = routed
-        .name
-        .as_ref()
-        .map(|(span, name)| (within(*span), name.as_slice()));
-    let mut token = params.modern.token.map(within);
-    let mut changed = Vec::with_capacity(text.len() + 16);
-    match name {
-        Some((span, name)) => {
-            write::spliced(&mut changed, text, &[(span, name)]);
-            // What comes after the name has moved by the difference in length.
-            if let Some(token) = token.as_mut().filter(|token| token.start > span.start) {
-                let shift = |at: usize| at + name.len() - (span.end - span.start);
-                *token = Span {
-                    start: shift(token.start),
-                    end: shift(token.end),
-                };
-            }
-        }
-        None => changed.extend_from_slice(text),
-    }
-    Outgoing {
-        era: caller.era(),
-        method,
-        params: changed,
-        token,
-        subscription: routed.subscription.clone(),
-        level: caller.declared.as_ref().and_then(|declared| declared.level),
-        mirrored: routed.mirrored.clone(),
-        passed: routed.passed.clone(),
-    }
 }

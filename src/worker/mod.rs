@@ -50,6 +50,8 @@ mod sse_front;
 mod sse_server;
 mod standing;
 mod sweep;
+mod tasking;
+mod tasks;
 mod users;
 mod wire_id;
 
@@ -61,6 +63,7 @@ use crate::http::{DateClock, HttpDate};
 use crate::id::{ConnectionId, ExchangeId, SessionKey, WorkerId};
 use crate::mcp::capabilities::ClientCapabilities;
 use crate::mcp::state::Sealer;
+use crate::mcp::task::TaskIds;
 use crate::router::table::Table;
 use crate::session::Session;
 use crate::session::store::Store;
@@ -145,8 +148,10 @@ pub struct Worker {
     draining: bool,
     /// Seals what parked calls give their clients.
     sealer: Sealer,
-    /// What modern requests declared, by how it was written.
-    declarations: BTreeMap<Box<[u8]>, ClientCapabilities>,
+    /// Ids of tasks, as clients know them.
+    task_ids: TaskIds,
+    /// What modern requests declared, by how it was written, and whether they understand tasks.
+    declarations: BTreeMap<Box<[u8]>, (ClientCapabilities, bool)>,
     guests: Guests,
     /// Streams on which modern clients listen.
     listeners: usize,
@@ -194,6 +199,7 @@ impl Worker {
             declared: BTreeMap::new(),
             draining: false,
             sealer: Sealer::new(&seat.sessions.derive("requestState")),
+            task_ids: TaskIds::new(&seat.config.keys),
             declarations: BTreeMap::new(),
             guests: Guests::default(),
             listeners: 0,
@@ -334,6 +340,9 @@ impl Worker {
             Parcel::Returned(returned) => self.returned(*returned),
             Parcel::Left(call, visitor) => self.left(call, visitor),
             Parcel::Wants(key, level) => self.level_wanted(&key, level),
+            Parcel::FollowTasks(asker, ids, home) => self.follow_tasks_for(&asker, &ids, home),
+            Parcel::TaskBegan(began) => self.task_began(*began),
+            Parcel::TaskUnwanted(key, id) => self.task_unwanted(&key, &id),
             Parcel::LevelChosen(session, level) => self.level_chosen(session, level),
             Parcel::RootsChanged(session) => self.roots_changed(session),
             Parcel::ClientProgress(session, ask, text) => self.client_progress(session, ask, &text),

@@ -17,7 +17,7 @@ use crate::jsonrpc::parse::{self, Span};
 use crate::mcp::Era;
 use crate::mcp::bridge;
 use crate::mcp::caching::Caching;
-use crate::mcp::capabilities::ClientCapabilities;
+use crate::mcp::capabilities::{ClientCapabilities, TASKS};
 use crate::mcp::discover;
 use crate::mcp::headers::{HeaderParam, Mirror, Mismatch, check_params};
 use crate::mcp::listing;
@@ -130,8 +130,10 @@ impl Worker {
         if !method.known_in(Era::Modern) {
             return Err(Refusal::MethodUnknown(name.into()));
         }
+        let (capabilities, tasks) = self.declared_capabilities(text, params.modern.capabilities)?;
         let declared = Declared {
-            capabilities: self.declared_capabilities(text, params.modern.capabilities)?,
+            capabilities,
+            tasks,
             level: params
                 .modern
                 .level
@@ -223,7 +225,7 @@ impl Worker {
         &mut self,
         text: &[u8],
         span: Option<Span>,
-    ) -> Result<ClientCapabilities, Refusal> {
+    ) -> Result<(ClientCapabilities, bool), Refusal> {
         let written = span.map_or(&b"{}"[..], |span| span.of(text));
         if let Some(known) = self.declarations.get(written) {
             return Ok(known.clone());
@@ -237,6 +239,13 @@ impl Worker {
             .ok()
             .and_then(|span| ClientCapabilities::parse(legacy.as_bytes(), span))
             .ok_or_else(|| Refusal::Meta("clientCapabilities must be an object".into()))?;
+        let whole = Span {
+            start: 0,
+            end: written.len(),
+        };
+        let tasks = parse::member(written, whole, "extensions")
+            .is_some_and(|extensions| parse::member(written, extensions, TASKS).is_some());
+        let known = (known, tasks);
         if self.declarations.len() >= CATALOGS_MAX {
             self.declarations.clear();
         }
@@ -251,6 +260,7 @@ impl Declared {
         Declared {
             capabilities: ClientCapabilities::none(),
             level: None,
+            tasks: false,
         }
     }
 }

@@ -65,6 +65,12 @@ pub enum Parcel {
     Returned(Box<Returned>),
     /// To a parked call: who came back for it is gone.
     Left(ExchangeId, Home),
+    /// To an HTTP conversation's owner: a call became this task.
+    TaskBegan(Box<Began>),
+    /// To a conversation's owner: nobody waits for this task any more.
+    TaskUnwanted(Arc<Key>, Box<str>),
+    /// To a conversation's owner: this listener wants to hear of these tasks; answer its home when it will.
+    FollowTasks(Box<Asker>, Arc<[String]>, Home),
     /// To an HTTP conversation's owner: somebody without a session wants to hear of this level.
     Wants(Arc<Key>, u8),
     /// To everyone: this session has ended.
@@ -166,6 +172,32 @@ pub struct Outgoing {
     pub mirrored: Option<Arc<[HeaderParam]>>,
     /// Fields that an HTTP request of the modern era had and that are passed on.
     pub passed: Option<Box<[u8]>>,
+    /// Whose task a legacy call is to become, if it is to become one.
+    pub task: Option<TaskFor>,
+}
+
+/// Whom a legacy server's task is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskFor {
+    /// For the client, which asked for it.
+    Client,
+    /// For us, who wait for it in the client's place.
+    Us,
+}
+
+/// A task that a legacy server's answer said it began.
+#[derive(Debug)]
+pub struct Began {
+    /// The conversation in which it did.
+    pub key: Key,
+    /// The server's id of it.
+    pub id: String,
+    /// The session whose call it was.
+    pub session: Option<SessionKey>,
+    /// The exchange that waits for it in a client's place.
+    pub home: Option<Home>,
+    /// Our progress token of the call, and the client's as it is written.
+    pub token: Option<(u64, Box<[u8]>)>,
 }
 
 impl Outgoing {
@@ -180,6 +212,7 @@ impl Outgoing {
             level: None,
             mirrored: None,
             passed: None,
+            task: None,
         }
     }
 }
@@ -208,6 +241,8 @@ pub enum Said {
     Log(Vec<u8>, u8),
     /// Another notification.
     Notification(Vec<u8>),
+    /// A task got on.
+    Status(Vec<u8>),
     /// A request of the server under our id.
     Request(Vec<u8>, u64),
     /// It wanted to ask what the client has not declared: the object that would have to be.

@@ -255,11 +255,11 @@ impl Worker {
         });
         // What was not answered is asked again, with what else the server asked meanwhile.
         parked.due = (!parked.questions.is_empty()).then_some(now);
+        let asks_again = parked.due.is_some();
         exchange.sink = Sink::Visitor(visitor);
         let server = exchange.awaits.server();
-        let timeout = server.map_or(PARKED_TIMEOUT, |server| server.timeout);
+        let timeout = server.map_or(PARKED_TIMEOUT, |server| exchange.patience(server));
         exchange.deadline = now + timeout;
-        let asks_again = parked.due.is_some();
         let session = exchange.session.as_ref().map(|session| session.key);
         let kept = match &mut exchange.awaits {
             Awaits::Visitor(_) => std::mem::replace(&mut exchange.awaits, Awaits::Nothing),

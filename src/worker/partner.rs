@@ -16,6 +16,7 @@ use super::parcel::{self, Asker, Forward, Opened, Outgoing, Parcel, Standing};
 use super::peers::{Child, Peer};
 use super::probe::Guess;
 use super::sse_server::Feed;
+use super::tasks::Tasks;
 use crate::config::limits::{ASKED_CHILDREN_MAX, CHILDREN_MAX, INITIALIZE_TIMEOUT};
 use crate::config::{Share, Speaks, Transport};
 use crate::event::Event;
@@ -71,6 +72,8 @@ pub(super) struct Partner {
     pub(super) guess: Guess,
     /// How a modern server is listened to.
     pub(super) changes: Changes,
+    /// Whose its tasks are.
+    pub(super) tasks: Tasks,
     /// When its lists are to be fetched again, after they were not answered.
     pub(super) relist_at: Option<Time>,
 }
@@ -171,6 +174,7 @@ impl Worker {
             ready_at: None,
             guess: Guess::default(),
             changes: Changes::default(),
+            tasks: Tasks::default(),
             relist_at: None,
         };
         let server = key.server;
@@ -243,6 +247,7 @@ impl Worker {
             awaiter: Awaiter::Step(step, deadline),
             session: None,
             subscription: None,
+            task: None,
         };
         self.ask_server(key, pending, outgoing);
     }

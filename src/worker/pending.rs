@@ -29,6 +29,9 @@ impl Worker {
         {
             partner.conversation.unsettle(self.now);
         }
+        if let (Some(_), Ok(result)) = (&pending.task, answer) {
+            self.note_task(&pending, wire_id::pack(self.id, ticket), text, result);
+        }
         match pending.awaiter {
             Awaiter::Client(home) => {
                 if let (Err(_), Some(uri), Some(session)) =

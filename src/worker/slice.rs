@@ -246,6 +246,7 @@ impl Worker {
             awaiter: Awaiter::Client(home),
             session: user,
             subscription: None,
+            task: outgoing.task_with_token(),
         });
         let wire = wire_id::pack(self.id, pending);
         let suited = suited(&outgoing, era, session.as_deref());

@@ -33,8 +33,9 @@ impl Worker {
             };
             partner.sessions.remove(&session);
             let orphans = partner.conversation.leave(now, session);
+            let unfollowed = partner.tasks.leave(session);
             if partner.conversation.is_open() {
-                if !orphans.is_empty() && self.era_in(&key) == Some(Era::Modern) {
+                if (unfollowed || !orphans.is_empty()) && self.era_in(&key) == Some(Era::Modern) {
                     self.listen_for_changes(&key);
                     continue;
                 }
