@@ -86,8 +86,9 @@ impl Worker {
     }
 
     /// The server knows what it is listened to for.
-    pub(super) fn changes_acknowledged(&mut self, key: &Key) {
-        let Some(partner) = self.partners.get_mut(key) else {
+    pub(super) fn changes_acknowledged(&mut self, key: &Key, listen: Ticket) {
+        let partner = self.partners.get_mut(key);
+        let Some(partner) = partner.filter(|partner| partner.changes.listen == Some(listen)) else {
             return;
         };
         for home in std::mem::take(&mut partner.changes.waiting) {

@@ -182,7 +182,14 @@ impl Worker {
             Method::TaskChanged if self.owner(key) == self.id => self.task_changed(key, envelope),
             Method::TaskChanged => self.pass_to_owner(key, text),
             Method::Cancelled => self.server_cancelled(key, envelope),
-            Method::Acknowledged => self.changes_acknowledged(key),
+            Method::Acknowledged => {
+                // The one before may be acknowledged when it has been replaced already.
+                let named = listen::subscription_id(text, envelope.params);
+                let named = named.and_then(|span| parse::integer(text, span));
+                if let Some((_, ticket)) = named.and_then(wire_id::unpack) {
+                    self.changes_acknowledged(key, ticket);
+                }
+            }
             Method::Initialized | Method::RootsChanged => {}
             _ => match self.addressee_of(key, envelope, pending, Certainty::Likely) {
                 Addressee::Exchange(home) => {
