@@ -54,4 +54,5 @@ mod remote;
 mod sse_front;
 mod sse_server;
 mod stdio;
+mod tasks;
 mod told;
