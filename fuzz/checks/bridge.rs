@@ -9,6 +9,7 @@ use switchbox::mcp::bridge::input::{self, Answer, InputRequest, InputRequired};
 use switchbox::mcp::bridge::listen::{self, Filter};
 use switchbox::mcp::bridge::need::Need;
 use switchbox::mcp::bridge::result::{self, Output};
+use switchbox::mcp::bridge::task::{self, Naming, Wish};
 use switchbox::mcp::bridge::{Cell, listing, request};
 use switchbox::mcp::caching::Caching;
 use switchbox::mcp::discover;
@@ -30,6 +31,7 @@ pub(crate) fn check(input: &[u8]) {
     check_errors(text);
     check_questions(text);
     check_notifications(text);
+    check_tasks(text);
     check_discovery(text);
 }
 
@@ -263,6 +265,34 @@ fn check_questions(text: &[u8]) {
             Ok(answers.len())
         );
     }
+}
+
+fn check_tasks(text: &[u8]) {
+    let there = task::renamed(text, Naming::Subject, |id| Some(format!("s:{id}")));
+    if let Some(there) = &there {
+        assert_json(there);
+        let back = task::renamed(there, Naming::Subject, |id| {
+            Some(
+                id.strip_prefix("s:")
+                    .expect("every id was renamed")
+                    .to_owned(),
+            )
+        });
+        let back = back.expect("what was renamed once is renamed again");
+        let read = |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text).ok();
+        assert_eq!(read(&back), read(text));
+    }
+    if let Some(unnamed) = task::renamed(text, Naming::Related, |_| None) {
+        assert_json(&unnamed);
+        assert_eq!(task::related(&unnamed, place_of(&unnamed, "params")), None);
+    }
+    for wish in [Wish::Task, Wish::Answer] {
+        let wishing = task::wishing(text, wish);
+        let wishing = wishing.as_deref().unwrap_or(text);
+        assert_json(wishing);
+        assert_same(text, wishing, &["task"]);
+    }
+    assert_json(&task::answered_in(text, "t"));
 }
 
 fn check_notifications(text: &[u8]) {

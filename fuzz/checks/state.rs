@@ -1,11 +1,13 @@
 //! `requestState`: a token opens to what was sealed, for the same request however it is spelt, and for nothing
-//! else; no changed token opens. The canonical form of a value is the same value.
+//! else; no changed token opens. The canonical form of a value is the same value. The id of a task leads back to its
+//! server's own, for its principal alone.
 
 use serde_json::Value;
 use switchbox::id::WorkerId;
 use switchbox::jsonrpc::canonical;
 use switchbox::jsonrpc::parse::{self, Span};
 use switchbox::mcp::state::{Binding, Payload, Sealer, StateError};
+use switchbox::mcp::task::{Task, TaskIds};
 use switchbox::time::Time;
 
 /// The input is 16 bytes of payload and up to four lines: principal, method, a token, params.
@@ -45,6 +47,7 @@ pub(crate) fn check(input: &[u8]) {
             assert_eq!(verdict, Err(StateError::Foreign));
         }
     }
+    check_task(principal, method, token);
     if token != sealed {
         assert!(sealer.open(token, Time::ZERO, &binding).is_err());
     }
@@ -55,6 +58,23 @@ pub(crate) fn check(input: &[u8]) {
             let again = Binding::of(Some(principal), method, respelt.as_bytes(), place);
             assert_eq!(again, binding, "{respelt}");
         }
+    }
+}
+
+/// The task `id` of the server `server`, which nobody but this principal knows.
+fn check_task(principal: &str, server: &str, id: &str) {
+    let ids = TaskIds::new(&[]);
+    let sealed = ids.seal(server, Some(principal), id);
+    let task = Task {
+        server: server.into(),
+        id: id.into(),
+    };
+    assert_eq!(ids.open(&sealed, Some(principal)), Some(task));
+    assert_eq!(ids.open(&sealed, None), None);
+    assert_eq!(ids.open(&sealed, Some(&format!("{principal} "))), None);
+    // Nobody made this one, so it is an id only if it is made just like this again.
+    if let Some(found) = ids.open(id, Some(principal)) {
+        assert_eq!(ids.seal(&found.server, Some(principal), &found.id), id);
     }
 }
 
