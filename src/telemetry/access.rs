@@ -51,10 +51,11 @@ fn exchange(out: &mut String, wall: Wall, ended: &ExchangeEnded, redactor: &Reda
         &redactor.clean(ended.principal.as_deref().unwrap_or_default()),
     );
     put(out, format_args!(" [{wall}] \""));
-    out.push_str(if ended.peer.is_some() {
-        "POST /mcp "
-    } else {
-        "STDIO - "
+    out.push_str(match (ended.peer, ended.status) {
+        (None, _) => "STDIO - ",
+        // Its answer went with a stream, and its POST has a line of its own.
+        (Some(_), 0) => "SSE - ",
+        (Some(_), _) => "POST /mcp ",
     });
     out.push_str(ended.method.name());
     if let Some(tool) = &ended.tool {
@@ -92,6 +93,17 @@ mod tests {
             shown(Event::ExchangeEnded(Box::new(an_exchange("time__now")))),
             "192.0.2.7 - ci [2026-11-20T09:30:00.125Z] \"POST /mcp tools/call time__now\" 200 125ms \
              server=time outcome=success\n"
+        );
+    }
+
+    #[test]
+    fn exchange_over_http_sse_is_told_from_a_post() {
+        let mut ended = an_exchange("time__now");
+        ended.status = 0;
+        let line = shown(Event::ExchangeEnded(Box::new(ended)));
+        assert!(
+            line.contains("] \"SSE - tools/call time__now\" 0 125ms "),
+            "{line}"
         );
     }
 
