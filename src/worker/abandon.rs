@@ -151,7 +151,7 @@ impl Worker {
             return;
         };
         pending.awaiter = Awaiter::Ghost(until);
-        let key = pending.key.clone();
+        let (key, era) = (pending.key.clone(), pending.era);
         // What carries it to an HTTP+SSE server does not carry the answer.
         let fed = self.is_fed(&key);
         match self.link_of(ticket).filter(|_| !fed) {
@@ -167,12 +167,11 @@ impl Worker {
             None => self.wake_at(until),
         }
         // Over HTTP, hanging up is how a modern request is cancelled.
-        let modern = self.era_in(&key) == Some(Era::Modern);
         let is_child = self
             .partners
             .get(&key)
             .is_some_and(|partner| partner.child.is_some());
-        if modern && !is_child {
+        if era == Era::Modern && !is_child {
             return;
         }
         let mut params = b"{\"requestId\":".to_vec();

@@ -28,9 +28,15 @@ pub(super) struct Changes {
 impl Worker {
     /// Asks a modern server to say what changes, in place of what it was asked before.
     pub(super) fn listen_for_changes(&mut self, key: &Key) {
+        let modern = self.era_in(key) == Some(Era::Modern);
         let Some(partner) = self.partners.get_mut(key) else {
             return;
         };
+        if !modern {
+            // It was started again, in the other era, before it was time to listen again.
+            partner.changes.again_at = None;
+            return;
+        }
         let Some(introduced) = &partner.conversation.introduced else {
             return;
         };
@@ -67,6 +73,7 @@ impl Worker {
             session: None,
             subscription: None,
             task: None,
+            era: outgoing.era,
         };
         let listen = self.ask_server(key, pending, &outgoing);
         if let Some(partner) = self.partners.get_mut(key) {

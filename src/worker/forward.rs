@@ -37,6 +37,8 @@ pub(super) struct Pending {
     pub(super) subscription: Option<String>,
     /// Whose task it may become, and the client's progress token as it is written.
     pub(super) task: Option<(TaskFor, Option<Box<[u8]>>)>,
+    /// That in which it was asked, and so that of its answer: by then the conversation may be another.
+    pub(super) era: Era,
 }
 
 impl Pending {
@@ -239,6 +241,7 @@ impl Worker {
             session,
             subscription: outgoing.subscription.clone(),
             task: outgoing.task_with_token(),
+            era: outgoing.era,
         };
         if let Some(level) = outgoing.level {
             self.level_wanted(key, level);
@@ -261,7 +264,7 @@ impl Worker {
             .session
             .and_then(|session| partner.sessions.get(&session));
         let suited = suited(outgoing, era, session.map(|session| &**session));
-        let ticket = self.pendings.insert(pending);
+        let ticket = self.pendings.insert(Pending { era, ..pending });
         let wire = wire_id::pack(self.id, ticket);
         match child {
             Some(id) => {

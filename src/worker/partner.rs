@@ -248,6 +248,7 @@ impl Worker {
             session: None,
             subscription: None,
             task: None,
+            era: outgoing.era,
         };
         self.ask_server(key, pending, outgoing);
     }

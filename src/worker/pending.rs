@@ -7,7 +7,6 @@ use super::{slots, wire_id};
 use crate::event::Event;
 use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::parse;
-use crate::mcp::Era;
 use crate::refusal::Refusal;
 use crate::upstream::conversation::Key;
 
@@ -40,8 +39,7 @@ impl Worker {
                 {
                     partner.conversation.unsubscribe(session, uri);
                 }
-                let era = self.era_in(&pending.key).unwrap_or(Era::Legacy);
-                let body = answer;
+                let (era, body) = (pending.era, answer);
                 self.answer_home(home, text, Response { id, body, era });
             }
             Awaiter::Step(step, _) => {

@@ -247,6 +247,7 @@ impl Worker {
             session: user,
             subscription: None,
             task: outgoing.task_with_token(),
+            era,
         });
         let wire = wire_id::pack(self.id, pending);
         let suited = suited(&outgoing, era, session.as_deref());
