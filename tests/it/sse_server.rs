@@ -5,6 +5,7 @@ use crate::fixture::sse_remote::{Manners, SseRemote};
 use crate::harness::clock;
 use crate::harness::gateway::{Gateway, Setup};
 use crate::harness::http::{notification, request};
+use crate::harness::modern::Modern;
 use crate::harness::session::{Session, text};
 use crate::harness::sse::SseClient;
 use crate::remote::secured;
@@ -355,4 +356,32 @@ fn older_clients_meet_older_servers() {
     let asked = client.events.wait_for("sampling/createMessage");
     client.say(&json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"said": "t"}}));
     assert_eq!(text(&client.answer(2)), r#"{"said":"t"}"#);
+}
+
+#[test]
+fn modern_clients_come_back_with_what_an_older_server_asked() {
+    let remote = SseRemote::start(Manners::default());
+    let gateway = Gateway::of(json!({ "r": remote.unsaid() }));
+    thread::scope(|scope| {
+        for n in 0..4 {
+            let address = gateway.address;
+            scope.spawn(move || {
+                let tag = format!("tag-{n}");
+                let client = Modern::declaring(address, json!({"sampling": {}}));
+                let call = json!({"name": "r__sample", "arguments": {"tag": tag}});
+                let (_, answer, _) = client.round("tools/call", call.clone());
+                let asked = &answer["result"];
+                assert_eq!(asked["resultType"], "input_required", "{answer}");
+                let requests = asked["inputRequests"].as_object().expect("questions");
+                let (name, question) = requests.iter().next().expect("a question");
+                assert!(question.to_string().contains(&tag), "{tag} got {question}");
+                let mut back = call;
+                back["requestState"] = asked["requestState"].clone();
+                back["inputResponses"] = json!({ name.as_str(): {"said": tag} });
+                let (_, answer, _) = client.round("tools/call", back);
+                assert_eq!(answer["result"]["resultType"], "complete", "{answer}");
+                assert_eq!(text(&answer), json!({ "said": tag }).to_string());
+            });
+        }
+    });
 }
