@@ -33,6 +33,16 @@ fn by_id(answers: &Value) -> BTreeMap<String, Value> {
     keyed.collect()
 }
 
+/// The next line that is an array; what is told before it is passed over.
+fn array(front: &Front) -> Value {
+    loop {
+        let line = front.next();
+        if line.is_array() {
+            return line;
+        }
+    }
+}
+
 fn post(session: &Session, batch: &Value) -> Answer {
     session.post(batch)
 }
@@ -274,13 +284,13 @@ fn batch_on_stdio_is_answered_in_one_line() {
     );
     front.say(&notification("notifications/initialized", json!({})));
     front.say(&batch);
-    let answers = by_id(&front.next());
+    let answers = by_id(&array(&front));
     assert_eq!(text(&answers["1"]), r#"{"x":1}"#);
     assert_eq!(answers["2"]["result"], json!({}));
     assert_eq!(answers["3"]["error"]["code"], -32601);
     front.say(&json!([call(4, "a__sample", json!({"tag": "t"}))]));
     let asked = front.wait_for("sampling/createMessage");
     front.say(&json!([{"jsonrpc": "2.0", "id": asked["id"], "result": {"said": "t"}}]));
-    let answers = by_id(&front.next());
+    let answers = by_id(&array(&front));
     assert_eq!(text(&answers["4"]), r#"{"said":"t"}"#);
 }
