@@ -13,6 +13,7 @@ use crate::id::{ConnectionId, ExchangeId, Home, Place};
 use crate::jsonrpc::parse::{self, Span};
 use crate::jsonrpc::write;
 use crate::mcp::Era;
+use crate::mcp::bridge::input;
 use crate::mcp::method::Method;
 use crate::refusal::Refusal;
 use crate::session::Session;
@@ -397,6 +398,11 @@ impl Worker {
                     exchange.deadline = until.min(exchange.last_deadline);
                 }
                 if exchange.era() == Era::Modern {
+                    // What asks nothing by itself is not asked for: it was about something else.
+                    if !input::may_ask(exchange.method) {
+                        let why = "the client has no call under way that may be asked this";
+                        return self.ask_undelivered(ask, why);
+                    }
                     return self.put_aside(id, &text, ask);
                 }
                 if !self.stream_message(id, &text) {

@@ -54,6 +54,8 @@ pub(super) struct Progress {
     /// How long the server wants us to wait before that.
     pub(super) retry: Option<Duration>,
     pub(super) answered: bool,
+    /// The server has asked something, which a person may have to answer.
+    pub(super) asked: bool,
     pub(super) done: bool,
 }
 
@@ -362,9 +364,13 @@ impl Worker {
             }
         });
         let done = std::mem::take(&mut peer.progress.done);
+        let asked = std::mem::take(&mut peer.progress.asked);
         match self.wires.get_mut(ticket(id)) {
             Some(wire) => wire.peer = Peer::Link(peer),
             None => return,
+        }
+        if asked {
+            self.stand_alone(id);
         }
         match read {
             Err(error) => self.drop_link(id, &error.to_string()),
@@ -576,7 +582,10 @@ impl Worker {
                     self.pending_answered(pending, data, id, Err(error), None);
                 }
             }
-            _ => self.heard(key, &envelope, pending),
+            _ => {
+                progress.asked |= matches!(envelope.kind, Kind::Request { .. });
+                self.heard(key, &envelope, pending);
+            }
         }
     }
 }

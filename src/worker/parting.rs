@@ -76,6 +76,17 @@ impl Worker {
         }
     }
 
+    /// A connection does not count among the pool's any more: what it is used for takes as long as a person does.
+    pub(super) fn stand_alone(&mut self, id: ConnectionId) {
+        let Some(peer) = self.link(id).filter(|peer| peer.pooled) else {
+            return;
+        };
+        peer.pooled = false;
+        let server = peer.server;
+        self.pools[server].closed(id);
+        self.serve_waiters(server);
+    }
+
     /// Lets what waits for a connection have one, as far as there are any.
     ///
     /// What has waited may not want one any more: its time is over, or its conversation stands otherwise
