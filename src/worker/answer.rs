@@ -345,6 +345,10 @@ impl Worker {
         match said {
             Said::Progress(text, mut place) => {
                 exchange.reprieve(now);
+                // A modern client takes it amiss if what rises does not (basic/utilities/progress).
+                if exchange.era() == Era::Modern && !exchange.rises(&text) {
+                    return;
+                }
                 let Some(token) = &exchange.token else { return };
                 let text = match &mut exchange.inquiry {
                     Some(inquiry) => match inquiry.risen(&text) {

@@ -3,6 +3,8 @@
 use crate::config::Server;
 use crate::config::limits::EXCHANGE_TIMEOUT_MAX;
 use crate::id::{ConnectionId, Home, Place};
+use crate::jsonrpc::envelope::Envelope;
+use crate::jsonrpc::parse;
 use crate::mcp::Era;
 use crate::mcp::capabilities::ClientCapabilities;
 use crate::mcp::handshake::Hello;
@@ -63,6 +65,8 @@ pub(super) struct Exchange {
     pub(super) parked: Option<Box<Parked>>,
     /// What a modern server wants to know before it answers, being asked of a legacy client.
     pub(super) inquiry: Option<Box<Inquiry>>,
+    /// The progress that a modern client was told last.
+    pub(super) progress: f64,
 }
 
 /// What a modern request says of its client, where a legacy one says it once for all of its session.
@@ -100,6 +104,7 @@ impl Exchange {
             original: None,
             parked: None,
             inquiry: None,
+            progress: f64::NEG_INFINITY,
         }
     }
 
@@ -109,6 +114,18 @@ impl Exchange {
             None => Era::Legacy,
             Some(_) => Era::Modern,
         }
+    }
+
+    /// Whether a server's progress is more than what the client was told last, and so to be told.
+    pub(super) fn rises(&mut self, text: &[u8]) -> bool {
+        let params = Envelope::parse(text)
+            .ok()
+            .and_then(|envelope| envelope.params);
+        let number = params.and_then(|params| parse::member(text, params, "progress"));
+        let number = number.and_then(|span| std::str::from_utf8(span.of(text)).ok()?.parse().ok());
+        let rises = number.is_some_and(|number: f64| number > self.progress);
+        self.progress = number.unwrap_or(self.progress).max(self.progress);
+        rises
     }
 
     /// The session whose client may come back for this exchange's stream.

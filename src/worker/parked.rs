@@ -297,10 +297,13 @@ impl Worker {
 
     /// Who came back for a parked call is gone, which cancels it.
     pub(super) fn left(&mut self, id: ExchangeId, visitor: Home) {
-        let exchange = self.exchanges.get(exchange_ticket(id));
-        let sink = exchange.map(|exchange| &exchange.sink);
-        if matches!(sink, Some(Sink::Visitor(own)) if *own == visitor) {
-            self.give_up(id, Refusal::Cancelled, "cancelled by the client");
+        let Some(exchange) = self.exchanges.get_mut(exchange_ticket(id)) else {
+            return;
+        };
+        if matches!(exchange.sink, Sink::Visitor(own) if own == visitor) {
+            // The visitor ends for a reason of its own, which it is not to learn from here.
+            exchange.sink = Sink::Gone;
+            self.give_up(id, Refusal::Cancelled, "its client is gone");
         }
     }
 
