@@ -175,6 +175,8 @@ pub const ROUNDS_MAX: u32 = 16;
 pub const ROUND_QUESTIONS_MAX: usize = 64;
 /// How long a client that listens waits for the servers of what it wants to hear of.
 pub const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long subscriptions to a modern server's resources are gathered before it is asked for all of them anew.
+pub const LISTEN_INTERVAL: Duration = Duration::from_millis(20);
 /// Streams of changes (`subscriptions/listen`) that modern clients hold open on each worker.
 pub const LISTENS_MAX: usize = 16 * 1024;
 /// First wait before a server that failed is tried again; it doubles, with full jitter.

@@ -109,6 +109,7 @@ impl Worker {
             partner
                 .waiting
                 .retain(|forward| forward.home != abandoned.home);
+            partner.changes.forget(abandoned.home);
         }
         let found = self.pendings.iter().find(
             |(_, pending)| matches!(pending.awaiter, Awaiter::Client(home) if home == abandoned.home),

@@ -4,25 +4,52 @@
 use super::forward::{Awaiter, EMPTY_RESPONSE, Pending, Step};
 use super::parcel::{Outgoing, unavailable};
 use super::slots::Ticket;
-use super::{Worker, link};
-use crate::id::Home;
+use super::{Worker, link, wire_id};
+use crate::config::limits::LISTEN_INTERVAL;
+use crate::id::{Home, SessionKey};
+use crate::jsonrpc::envelope::Envelope;
+use crate::jsonrpc::parse;
 use crate::mcp::Era;
 use crate::mcp::bridge::listen::{self, Filter};
 use crate::mcp::bridge::request;
 use crate::mcp::capabilities::TASKS_DECLARED;
 use crate::mcp::method::Method;
+use crate::mcp::params::Params;
 use crate::time::Time;
 use crate::upstream::conversation::Key;
+
+/// How often the wait before a server is listened to again doubles.
+const RETRY_DOUBLINGS_MAX: u32 = 5;
 
 /// How a modern server is listened to.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     /// The request whose answers are being listened to.
     listen: Option<Ticket>,
-    /// Who subscribed, and is told so once the server has said that it knows.
-    pub(super) waiting: Vec<Home>,
-    /// When to listen again after the server has stopped.
-    again_at: Option<Time>,
+    /// Who subscribed since it was sent, and is part of the next.
+    unsent: Vec<Follower>,
+    /// Who is part of it, and is told so once the server has said that it knows.
+    waiting: Vec<Follower>,
+    /// When to listen anew: for more or for less, or because the server has stopped.
+    due: Option<Time>,
+    /// How often in a row it stopped before it had said that it knows.
+    lost: u32,
+}
+
+/// Somebody who wants to hear of more.
+#[derive(Debug)]
+pub(super) struct Follower {
+    pub(super) home: Home,
+    /// The resource that is subscribed to, if it is one, by which session.
+    pub(super) subscription: Option<(SessionKey, String)>,
+}
+
+impl Changes {
+    /// Whoever waits under `home` has given up.
+    pub(super) fn forget(&mut self, home: Home) {
+        self.unsent.retain(|follower| follower.home != home);
+        self.waiting.retain(|follower| follower.home != home);
+    }
 }
 
 impl Worker {
@@ -34,8 +61,7 @@ impl Worker {
         };
         if !modern {
             // It was started again, in the other era, before it was time to listen again.
-            partner.changes.again_at = None;
-            return;
+            return self.drop_changes(key, "it cannot be listened to for that");
         }
         let Some(introduced) = &partner.conversation.introduced else {
             return;
@@ -59,7 +85,9 @@ impl Worker {
             true => "{}",
             false => TASKS_DECLARED,
         };
-        partner.changes.again_at = None;
+        partner.changes.due = None;
+        let unsent = std::mem::take(&mut partner.changes.unsent);
+        partner.changes.waiting.extend(unsent);
         let before = partner.changes.listen.take();
         let params = listen::listen_params(&request::own_meta(declared, None, None), &filter);
         let outgoing = Outgoing {
@@ -84,22 +112,55 @@ impl Worker {
         }
     }
 
-    /// Has a modern server listened to for one more resource; `home` is answered when it knows.
-    pub(super) fn follow(&mut self, key: &Key, home: Home) {
+    /// Has a modern server listened to for more; who wants to hear of that is answered when it knows.
+    pub(super) fn follow(&mut self, key: &Key, follower: Follower) {
         if let Some(partner) = self.partners.get_mut(key) {
-            partner.changes.waiting.push(home);
+            partner.changes.unsent.push(follower);
         }
-        self.listen_for_changes(key);
+        self.listen_soon(key);
     }
 
-    /// The server knows what it is listened to for.
+    /// Has a modern server listened to for more, or for less, together with what else becomes different at this
+    /// moment: each time it is asked for all.
+    pub(super) fn listen_soon(&mut self, key: &Key) {
+        let at = self.now + LISTEN_INTERVAL;
+        if let Some(partner) = self.partners.get_mut(key) {
+            let due = partner.changes.due.unwrap_or(Time::NEVER);
+            partner.changes.due = Some(due.min(at));
+            self.wake_at(at);
+        }
+    }
+
+    /// The server knows what it is listened to for. What it may have said before, while it was not, is fetched.
     pub(super) fn changes_acknowledged(&mut self, key: &Key, listen: Ticket) {
         let partner = self.partners.get_mut(key);
         let Some(partner) = partner.filter(|partner| partner.changes.listen == Some(listen)) else {
             return;
         };
-        for home in std::mem::take(&mut partner.changes.waiting) {
-            self.answer_home(home, EMPTY_RESPONSE.0, EMPTY_RESPONSE.1);
+        let waiting = std::mem::take(&mut partner.changes.waiting);
+        let missed = std::mem::take(&mut partner.changes.lost) > 0;
+        for follower in waiting {
+            self.answer_home(follower.home, EMPTY_RESPONSE.0, EMPTY_RESPONSE.1);
+        }
+        if missed {
+            self.relist(key);
+        }
+    }
+
+    /// Takes in that a server cancels what it was asked; whether that is to be listened to.
+    pub(super) fn changes_cancelled(&mut self, key: &Key, envelope: &Envelope<'_>) -> bool {
+        let params = Params::parse(envelope.text, envelope.params).ok();
+        let id = params.and_then(|params| params.request_id);
+        let id = id.and_then(|id| parse::integer(envelope.text, id));
+        let partner = self.partners.get(key);
+        let listen = partner.and_then(|partner| partner.changes.listen);
+        match id.and_then(wire_id::unpack) {
+            Some((worker, ticket)) if worker == self.id && listen == Some(ticket) => {
+                self.pendings.remove(ticket);
+                self.changes_lost(key);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -112,12 +173,16 @@ impl Worker {
         }
     }
 
-    /// What the server says of changes does not arrive any more.
+    /// What the server says of changes does not arrive any more. The less it can be listened to, the less often
+    /// that is tried.
     pub(super) fn changes_lost(&mut self, key: &Key) {
-        let at = self.now + link::RETRY;
+        let now = self.now;
         if let Some(partner) = self.partners.get_mut(key) {
-            partner.changes.listen = None;
-            partner.changes.again_at = Some(at);
+            let changes = &mut partner.changes;
+            let at = now + link::RETRY * (1 << changes.lost.min(RETRY_DOUBLINGS_MAX));
+            changes.lost += 1;
+            changes.listen = None;
+            changes.due = Some(at);
             self.wake_at(at);
         }
     }
@@ -128,19 +193,23 @@ impl Worker {
             return;
         };
         let changes = std::mem::take(&mut partner.changes);
+        let followers: Vec<Follower> = changes.unsent.into_iter().chain(changes.waiting).collect();
+        for (session, uri) in followers.iter().filter_map(|f| f.subscription.as_ref()) {
+            partner.conversation.unsubscribe(*session, uri);
+        }
         let server = partner.conversation.server.name.clone();
-        for home in changes.waiting {
-            self.fail_home(home, unavailable(&server, why));
+        for follower in followers {
+            self.fail_home(follower.home, unavailable(&server, why));
         }
     }
 
-    /// Listens again to who had stopped, and fetches what may have been missed; when to look again.
+    /// Listens anew where it is time; when to look again.
     pub(super) fn sweep_changes(&mut self) -> Time {
         let now = self.now;
         let mut next = Time::NEVER;
         let mut due = Vec::new();
         for (key, partner) in &self.partners {
-            match partner.changes.again_at {
+            match partner.changes.due {
                 Some(at) if at <= now && partner.conversation.is_open() => due.push(key.clone()),
                 Some(at) if at > now => next = next.min(at),
                 _ => {}
@@ -148,8 +217,120 @@ impl Worker {
         }
         for key in due {
             self.listen_for_changes(&key);
-            self.relist(&key);
         }
         next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::ConnectionId;
+    use crate::worker::scene::Scene;
+    use serde_json::{Value, json};
+    use std::time::Duration;
+
+    /// How often the server was asked to be listened to since this was looked at last, and what it was asked at the
+    /// end.
+    fn listens(scene: &mut Scene) -> (usize, Value) {
+        let child = scene.children[0];
+        let asked = scene.lines(child);
+        let mut asked = asked.into_iter();
+        let asked: Vec<Value> = asked
+            .by_ref()
+            .filter(|line| line["method"] == "subscriptions/listen")
+            .collect();
+        (asked.len(), asked.last().cloned().unwrap_or_default())
+    }
+
+    fn acknowledges(scene: &mut Scene, listen: &Value) {
+        let meta = json!({"io.modelcontextprotocol/subscriptionId": listen["id"]});
+        let params = json!({"_meta": meta, "notifications": {}});
+        let method = "notifications/subscriptions/acknowledged";
+        let child = scene.children[0];
+        scene.says(
+            child,
+            &json!({"jsonrpc": "2.0", "method": method, "params": params}),
+        );
+    }
+
+    fn subscribes(scene: &mut Scene, uris: &[String]) -> ConnectionId {
+        let params = json!({"notifications": {"resourceSubscriptions": uris}});
+        scene.modern("subscriptions/listen", params)
+    }
+
+    #[test]
+    fn server_is_asked_once_for_all_that_is_subscribed_to_at_a_time() {
+        let mut scene = Scene::new(Era::Modern);
+        let (_, first) = listens(&mut scene);
+        acknowledges(&mut scene, &first);
+        let uris: Vec<String> = (0..50).map(|n| format!("a:{n}")).collect();
+        subscribes(&mut scene, &uris);
+        subscribes(&mut scene, &["b:1".to_string()]);
+        scene.pass(Duration::from_millis(100));
+        let (times, last) = listens(&mut scene);
+        let asked = last["params"]["notifications"]["resourceSubscriptions"].clone();
+        assert_eq!((times, asked.as_array().map(Vec::len)), (1, Some(51)));
+    }
+
+    #[test]
+    fn who_subscribes_is_not_told_so_for_what_was_asked_before() {
+        let mut scene = Scene::new(Era::Modern);
+        let (_, first) = listens(&mut scene);
+        let client = subscribes(&mut scene, &["a:1".to_string()]);
+        scene.pass(Duration::from_millis(100));
+        let (_, second) = listens(&mut scene);
+        acknowledges(&mut scene, &first);
+        assert!(!scene.heard(client).contains("acknowledged"));
+        acknowledges(&mut scene, &second);
+        assert!(scene.heard(client).contains("acknowledged"));
+    }
+
+    #[test]
+    fn child_that_cancels_what_it_was_asked_is_listened_to_again() {
+        let mut scene = Scene::new(Era::Modern);
+        let (_, first) = listens(&mut scene);
+        acknowledges(&mut scene, &first);
+        let child = scene.children[0];
+        let params = json!({"requestId": first["id"]});
+        let method = "notifications/cancelled";
+        scene.says(
+            child,
+            &json!({"jsonrpc": "2.0", "method": method, "params": params}),
+        );
+        scene.pass(Duration::from_secs(2));
+        assert_eq!(listens(&mut scene).0, 1);
+    }
+
+    #[test]
+    fn server_that_stops_at_once_is_listened_to_less_and_less_often() {
+        let mut scene = Scene::new(Era::Modern);
+        let child = scene.children[0];
+        let (mut times, mut listen) = listens(&mut scene);
+        for _ in 0..120 {
+            let (more, last) = match listen.is_null() {
+                false => {
+                    scene.answers(child, &listen, &json!({"resultType": "complete"}));
+                    (0, Value::Null)
+                }
+                true => listens(&mut scene),
+            };
+            (times, listen) = (times + more, last);
+            scene.pass(Duration::from_secs(1));
+        }
+        assert!((6..10).contains(&times), "{times}");
+    }
+
+    #[test]
+    fn who_has_given_up_is_not_waited_for() {
+        let mut scene = Scene::new(Era::Modern);
+        for _ in 0..3 {
+            let client = subscribes(&mut scene, &["a:1".to_string()]);
+            scene.pass(Duration::from_secs(6));
+            scene.hangs_up(client);
+            scene.pass(Duration::from_secs(1));
+        }
+        let waiting = scene.worker.partners.values().map(|p| &p.changes.waiting);
+        assert_eq!(waiting.map(Vec::len).sum::<usize>(), 0);
     }
 }

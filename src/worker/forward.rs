@@ -5,6 +5,7 @@
 //! owner keeps up to date.
 
 use super::answer::Response;
+use super::changes::Follower;
 use super::letter::{Letter, suited, write_request};
 use super::link::Errand;
 use super::parcel::{self, Forward, Outgoing, Parcel, TaskFor};
@@ -202,12 +203,15 @@ impl Worker {
         session: Option<SessionKey>,
         outgoing: Outgoing,
     ) {
-        if outgoing.subscription.is_some() && self.era_in(key) == Some(Era::Modern) {
+        if let Some(uri) = &outgoing.subscription
+            && self.era_in(key) == Some(Era::Modern)
+        {
             // Those of this era have no such methods: they are listened to for more, or for less.
             if outgoing.method == Method::ResourcesSubscribe {
-                return self.follow(key, home);
+                let subscription = session.map(|session| (session, uri.clone()));
+                return self.follow(key, Follower { home, subscription });
             }
-            self.listen_for_changes(key);
+            self.listen_soon(key);
             return self.answer_home(home, EMPTY_RESPONSE.0, EMPTY_RESPONSE.1);
         }
         // Counting costs a walk, so it is done only when there are enough of all.

@@ -183,6 +183,7 @@ impl Worker {
             },
             Method::TaskChanged if self.owner(key) == self.id => self.task_changed(key, envelope),
             Method::TaskChanged => self.pass_to_owner(key, text),
+            Method::Cancelled if self.changes_cancelled(key, envelope) => {}
             Method::Cancelled => self.server_cancelled(key, envelope),
             Method::Acknowledged => {
                 // The one before may be acknowledged when it has been replaced already.

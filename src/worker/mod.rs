@@ -43,6 +43,8 @@ mod partner;
 mod peers;
 mod pending;
 mod probe;
+#[cfg(test)]
+mod scene;
 mod shown;
 mod slice;
 mod slots;

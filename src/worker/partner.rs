@@ -424,6 +424,7 @@ impl Worker {
         }
         let feed = self.drop_feed(key);
         self.fail_pendings(key, &cause);
+        self.drop_changes(key, &cause);
         feed.into_iter().for_each(|id| self.close(id, Close::Now));
         let refused = self
             .partners
@@ -454,6 +455,7 @@ impl Worker {
 
     /// Ends a conversation for good.
     pub(super) fn retire(&mut self, key: &Key) {
+        self.drop_changes(key, "its session has ended");
         let feed = self.drop_feed(key);
         let Some(partner) = self.partners.remove(key) else {
             return;

@@ -5,6 +5,7 @@
 //! misses one can ask. Whose task an id stands for does not depend on it.
 
 use super::Worker;
+use super::changes::Follower;
 use super::forward::{Awaiter, Pending};
 use super::heard::Addressee;
 use super::parcel::{Asker, Began, Parcel, Said, TaskFor};
@@ -255,11 +256,8 @@ impl Worker {
             let followers = partner.tasks.followers.entry(id.clone()).or_default();
             followers.insert(session.key);
         }
-        match partner.conversation.is_open() {
-            true => self.follow(&asker.key, home),
-            // It is listened to for all of them when it is.
-            false => partner.changes.waiting.push(home),
-        }
+        let subscription = None;
+        self.follow(&asker.key, Follower { home, subscription });
     }
 
     /// A modern server has news of a task.

@@ -36,7 +36,7 @@ impl Worker {
             let unfollowed = partner.tasks.leave(session);
             if partner.conversation.is_open() {
                 if (unfollowed || !orphans.is_empty()) && self.era_in(&key) == Some(Era::Modern) {
-                    self.listen_for_changes(&key);
+                    self.listen_soon(&key);
                     continue;
                 }
                 for uri in orphans {
