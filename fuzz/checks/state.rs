@@ -28,19 +28,27 @@ pub(crate) fn check(input: &[u8]) {
     let mut next = || lines.next().unwrap_or_default();
     let (principal, method, token, params) = (next(), next(), next(), next());
     let place = parse::check(params.as_bytes()).ok();
-    let binding = Binding::of(Some(principal), method, params.as_bytes(), place);
+    let binding = Binding::of(Some(principal), "s", method, params.as_bytes(), place);
     let sealer = Sealer::new(&[numbers[0]; 32]);
     let sealed = sealer.seal(&payload, &binding);
     check_opened(&sealer, &payload, &sealed, &binding);
     for other in [
-        Binding::of(None, method, params.as_bytes(), place),
+        Binding::of(Some(principal), "other", method, params.as_bytes(), place),
+        Binding::of(None, "s", method, params.as_bytes(), place),
         Binding::of(
             Some(principal),
+            "s",
             "",
             params.as_bytes(),
             place.filter(|_| method.is_empty()),
         ),
-        Binding::of(Some(principal), method, b"[0]", parse::check(b"[0]").ok()),
+        Binding::of(
+            Some(principal),
+            "s",
+            method,
+            b"[0]",
+            parse::check(b"[0]").ok(),
+        ),
     ] {
         if other != binding {
             let verdict = sealer.open(&sealed, Time::ZERO, &other);
@@ -55,7 +63,7 @@ pub(crate) fn check(input: &[u8]) {
         check_canonical(params.as_bytes(), place);
         if let Some(respelt) = respelt(params.as_bytes(), place) {
             let place = parse::check(respelt.as_bytes()).ok();
-            let again = Binding::of(Some(principal), method, respelt.as_bytes(), place);
+            let again = Binding::of(Some(principal), "s", method, respelt.as_bytes(), place);
             assert_eq!(again, binding, "{respelt}");
         }
     }

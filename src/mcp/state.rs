@@ -42,7 +42,7 @@ pub enum StateError {
     Forged,
     /// Its time has passed.
     Expired,
-    /// It was made for another principal, method or parameters.
+    /// It was made for another principal, server, method or parameters.
     Foreign,
 }
 
@@ -66,11 +66,18 @@ pub struct Binding([u8; DIGEST_BYTES]);
 const DIGEST_BYTES: usize = 32;
 
 impl Binding {
-    /// That of a request of `principal`, however its parameters are spelt. What a retry adds or may change
-    /// (`_meta`, `inputResponses`, `requestState`) does not count.
+    /// That of a request of `principal` to `server`, however its parameters are spelt. What a retry adds or may
+    /// change (`_meta`, `inputResponses`, `requestState`) does not count.
     ///
-    /// `text` was checked before. Costs a copy of the parameters.
-    pub fn of(principal: Option<&str>, method: &str, text: &[u8], params: Option<Span>) -> Binding {
+    /// `text` was checked before; it holds the server's own name of what is asked for, which another server may
+    /// use as well. Costs a copy of the parameters.
+    pub fn of(
+        principal: Option<&str>,
+        server: &str,
+        method: &str,
+        text: &[u8],
+        params: Option<Span>,
+    ) -> Binding {
         let mut canonical = Vec::new();
         if let Some(params) = params {
             canonical::write(&mut canonical, text, params, &LEFT_OUT);
@@ -83,6 +90,7 @@ impl Binding {
         };
         part(&[u8::from(principal.is_some())]);
         part(principal.unwrap_or_default().as_bytes());
+        part(server.as_bytes());
         part(method.as_bytes());
         part(&canonical);
         Binding(digest.finalize().into())
@@ -186,7 +194,7 @@ mod tests {
 
     fn binding(principal: Option<&str>, method: &str, params: &str) -> Binding {
         let span = (!params.is_empty()).then(|| parse::check(params.as_bytes()).unwrap());
-        Binding::of(principal, method, params.as_bytes(), span)
+        Binding::of(principal, "s", method, params.as_bytes(), span)
     }
 
     fn own() -> Binding {
@@ -294,6 +302,8 @@ mod tests {
             binding(Some("met"), "ools/call", "{}"),
             binding(Some("me"), "prompts/get", "{}"),
             binding(None, "tools/call{}", ""),
+            Binding::of(Some("me"), "other", "tools/call", b"", None),
+            Binding::of(Some("me"), "s", "tools/call", b"", None),
         ];
         for (at, one) in bindings.iter().enumerate() {
             for other in &bindings[at + 1..] {

@@ -336,6 +336,11 @@ impl Worker {
             }
             return self.event(Event::ParcelStale);
         };
+        // What is parked waits for its client, not for its server.
+        let waits = !matches!(exchange.sink, Sink::Parked);
+        if waits && matches!(said, Said::Progress(..) | Said::Status(_)) {
+            exchange.reprieve(now);
+        }
         if let Sink::Visitor(visitor) = exchange.sink
             && !matches!(said, Said::Request(..))
         {
@@ -344,7 +349,6 @@ impl Worker {
         }
         match said {
             Said::Progress(text, mut place) => {
-                exchange.reprieve(now);
                 // A modern client takes it amiss if what rises does not (basic/utilities/progress).
                 if exchange.era() == Era::Modern && !exchange.rises(&text) {
                     return;
@@ -390,7 +394,6 @@ impl Worker {
                 self.stream_message(id, &text);
             }
             Said::Status(text) => {
-                exchange.reprieve(now);
                 if exchange.own_task().is_none() {
                     self.stream_message(id, &text);
                 }

@@ -254,7 +254,7 @@ impl Worker {
         let outgoing = outgoing(caller, method, envelope, params, &routed);
         let back = match caller.era() {
             Era::Modern if self.table.eras[routed.place] == Era::Legacy => {
-                self.consider_return(caller, envelope.text, params, &outgoing)?
+                self.consider_return(caller, envelope.text, params, &server.name, &outgoing)?
             }
             // A modern server's state is its own affair.
             _ => None,

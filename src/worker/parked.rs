@@ -102,6 +102,10 @@ impl Worker {
 
     /// Gives the client what its call's server asks; the call waits for it to come back.
     fn park(&mut self, id: ExchangeId) {
+        if self.draining {
+            // Whoever would come back is not let in any more.
+            return self.give_up(id, Refusal::Draining, "switchbox is shutting down");
+        }
         let parked_here = |(_, exchange): &(_, &Exchange)| matches!(exchange.sink, Sink::Parked);
         if self.exchanges.iter().filter(parked_here).count() >= PARKED_MAX {
             let fact = "too many calls wait for their clients to answer";
@@ -131,7 +135,9 @@ impl Worker {
             round: parked.round,
             expires: until,
         };
-        let binding = binding(exchange.principal.as_deref(), original);
+        let server = exchange.awaits.server();
+        let server = server.map_or("", |server| &server.name);
+        let binding = binding(exchange.principal.as_deref(), server, original);
         let state = self.sealer.seal(&payload, &binding);
         let questions: Vec<(&str, Method, &[u8])> = parked
             .questions
@@ -173,6 +179,7 @@ impl Worker {
         caller: &Caller,
         text: &[u8],
         params: &Params,
+        server: &str,
         outgoing: &Outgoing,
     ) -> Result<Option<Return>, Refusal> {
         let Some(span) = params.request_state else {
@@ -180,7 +187,7 @@ impl Worker {
         };
         let token = string(text, span, "requestState")?;
         let principal = caller.principal.as_deref();
-        let binding = binding(principal, outgoing);
+        let binding = binding(principal, server, outgoing);
         let payload = self.sealer.open(&token, self.now, &binding);
         let payload = payload.map_err(|error| Refusal::StateUnknown(error.to_string()))?;
         if usize::from(payload.worker.0) >= self.workers {
@@ -247,6 +254,22 @@ impl Worker {
             // What is malformed does not use the state up.
             Err(fact) => return self.fail_home(visitor, Refusal::Params(fact.into())),
         };
+        let kept = match &mut exchange.awaits {
+            Awaits::Visitor(_) => std::mem::replace(&mut exchange.awaits, Awaits::Nothing),
+            _ => Awaits::Nothing,
+        };
+        if let Awaits::Visitor(answered) = kept {
+            // Its server did not wait for what it had asked.
+            exchange.sink = Sink::Visitor(visitor);
+            let Answered {
+                text,
+                id: at,
+                body,
+                era,
+                ..
+            } = *answered;
+            return self.answer(id, &text, Response { id: at, body, era });
+        }
         let mut given = Vec::new();
         parked.questions.retain(|question| {
             let answer = answers.iter().find(|(key, _)| **key == question.key);
@@ -261,21 +284,7 @@ impl Worker {
         let timeout = server.map_or(PARKED_TIMEOUT, |server| exchange.patience(server));
         exchange.deadline = now + timeout;
         let session = exchange.session.as_ref().map(|session| session.key);
-        let kept = match &mut exchange.awaits {
-            Awaits::Visitor(_) => std::mem::replace(&mut exchange.awaits, Awaits::Nothing),
-            _ => Awaits::Nothing,
-        };
         self.wake_at(now + timeout);
-        if let Awaits::Visitor(answered) = kept {
-            let Answered {
-                text,
-                id: at,
-                body,
-                era,
-                ..
-            } = *answered;
-            return self.answer(id, &text, Response { id: at, body, era });
-        }
         let Some(guest) = session else { return };
         self.use_lane(guest, Use::Busy);
         for (ask, result) in given {
@@ -323,6 +332,9 @@ impl Worker {
 
     /// Has servers know that nobody will answer what they asked, and frees what the exchange held.
     pub(super) fn leave_behind(&mut self, exchange: &mut Exchange, left: Left) {
+        if let Some(inquiry) = exchange.inquiry.take() {
+            self.forget_inquiry(*inquiry);
+        }
         let questions = exchange.parked.take().map(|parked| parked.questions);
         for question in questions.into_iter().flatten() {
             self.ask_undelivered(question.ask, "the call that it belongs to has ended");
@@ -335,15 +347,16 @@ impl Worker {
     }
 }
 
-/// What a state is good for: this principal's very request.
-fn binding(principal: Option<&str>, outgoing: &Outgoing) -> Binding {
+/// What a state is good for: this principal's very request to this server.
+fn binding(principal: Option<&str>, server: &str, outgoing: &Outgoing) -> Binding {
     let params = &outgoing.params;
     let whole = Span {
         start: 0,
         end: params.len(),
     };
     let whole = (!params.is_empty()).then_some(whole);
-    Binding::of(principal, outgoing.method.name(), params, whole)
+    let method = outgoing.method.name();
+    Binding::of(principal, server, method, params, whole)
 }
 
 /// A client that is back.
@@ -381,5 +394,116 @@ fn own_response(text: &[u8], result_bytes: usize) -> Response {
             end: start + result_bytes,
         }),
         era: Era::Modern,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::effect::Input;
+    use crate::worker::scene::Scene;
+    use serde_json::{Value, json};
+    use std::time::Duration;
+
+    fn progress(call: &Value, progress: u32) -> Value {
+        let params = json!({"progressToken": call["params"]["_meta"]["progressToken"], "progress": progress});
+        json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})
+    }
+
+    /// A call that wants to hear of its progress and was asked something; its child, what that was sent, the state.
+    fn parked_with_progress(scene: &mut Scene) -> (crate::id::ConnectionId, Value, Value) {
+        let params = json!({"name": "t", "arguments": {}, "_meta": {"progressToken": "p"}});
+        let client = scene.modern("tools/call", params);
+        let (child, call) = scene.asked("tools/call");
+        scene.elicits(child, 7);
+        scene.pass(Duration::from_millis(40));
+        let state = scene.answer(client)["result"]["requestState"].clone();
+        (child, call, state)
+    }
+
+    #[test]
+    fn progress_does_not_shorten_the_time_that_a_client_has_to_answer() {
+        let mut scene = Scene::new(Era::Legacy);
+        let (child, call, state) = parked_with_progress(&mut scene);
+        scene.says(child, &progress(&call, 1));
+        scene.pass(Duration::from_secs(200));
+        scene.returns("t", &state);
+        let answered = scene.lines(child);
+        assert!(answered.iter().any(|line| line["id"] == 7), "{answered:?}");
+    }
+
+    #[test]
+    fn progress_keeps_a_call_going_whose_client_is_back() {
+        let mut scene = Scene::new(Era::Legacy);
+        let (child, call, state) = parked_with_progress(&mut scene);
+        let client = scene.returns("t", &state);
+        for step in 1..4 {
+            scene.pass(Duration::from_secs(40));
+            scene.says(child, &progress(&call, step));
+        }
+        scene.answers(child, &call, &json!({"content": []}));
+        let heard = scene.heard(client);
+        assert!(heard.contains(r#""resultType":"complete""#), "{heard}");
+    }
+
+    #[test]
+    fn call_that_is_asked_something_while_draining_is_given_up() {
+        let mut scene = Scene::new(Era::Legacy);
+        let client = scene.modern("tools/call", json!({"name": "t", "arguments": {}}));
+        let (child, _) = scene.asked("tools/call");
+        scene.handle(Input::Drain);
+        scene.elicits(child, 7);
+        scene.pass(Duration::from_millis(40));
+        let answer = scene.answer(client);
+        assert!(answer["error"]["code"].is_i64(), "{answer}");
+        assert!(scene.worker.is_drained());
+    }
+
+    #[test]
+    fn nothing_is_left_of_questions_that_the_server_did_not_wait_for() {
+        let mut scene = Scene::new(Era::Legacy);
+        let (child, call, state) = scene.parks("t");
+        scene.answers(child, &call, &json!({"content": []}));
+        let client = scene.returns("t", &state);
+        assert_eq!(scene.answer(client)["result"]["resultType"], "complete");
+        assert_eq!(scene.worker.asks.len(), 0);
+    }
+
+    #[test]
+    fn state_is_good_once_and_for_the_very_request() {
+        let mut scene = Scene::new(Era::Legacy);
+        let (child, call, state) = scene.parks("t");
+        let other = scene.returns("u", &state);
+        assert_eq!(scene.answer(other)["error"]["code"], -32602);
+        let first = scene.returns("t", &state);
+        let second = scene.returns("t", &state);
+        assert_eq!(scene.answer(second)["error"]["code"], -32602);
+        scene.answers(child, &call, &json!({"content": []}));
+        assert_eq!(scene.answer(first)["result"]["resultType"], "complete");
+    }
+
+    #[test]
+    fn questions_of_a_round_are_forgotten_with_their_call() {
+        let mut scene = Scene::new(Era::Modern);
+        let client = scene.introduces_itself();
+        let welcome = scene.heard(client);
+        let session = welcome
+            .lines()
+            .find(|line| line.starts_with("mcp-session-id"));
+        let fields = format!("{}\r\n", session.expect("a session"));
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+            "params": {"name": "t", "arguments": {}}});
+        scene.post(&fields, &call);
+        let (child, call) = scene.asked("tools/call");
+        let question = json!({"method": "elicitation/create", "params": {
+            "message": "q", "requestedSchema": {"type": "object", "properties": {}},
+        }});
+        let required = json!({"resultType": "input_required", "inputRequests": {"k": question}});
+        scene.answers(child, &call, &required);
+        assert_eq!(scene.worker.asks.len(), 1);
+        let cancelled = json!({"jsonrpc": "2.0", "method": "notifications/cancelled",
+            "params": {"requestId": 1}});
+        scene.post(&fields, &cancelled);
+        assert_eq!(scene.worker.asks.len(), 0);
     }
 }
