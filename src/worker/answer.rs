@@ -390,7 +390,10 @@ impl Worker {
                 self.give_up(id, refusal, "the client cannot be asked");
             }
             Said::Lacking(_) => {}
-            Said::Notification(text) => {
+            // What the client's era has done away with, or does not have yet, would mean nothing to it.
+            Said::Notification(method, _)
+                if method != Method::Other && !method.known_in(exchange.era()) => {}
+            Said::Notification(_, text) => {
                 self.stream_message(id, &text);
             }
             Said::Status(text) => {
@@ -591,6 +594,22 @@ fn says_error(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::worker::scene::Scene;
+    use serde_json::json;
+
+    #[test]
+    fn modern_client_is_not_told_what_its_era_does_not_know() {
+        let mut scene = Scene::new(Era::Legacy);
+        let client = scene.modern("tools/call", json!({"name": "t", "arguments": {}}));
+        let (child, call) = scene.asked("tools/call");
+        let says = |method: &str| json!({"jsonrpc": "2.0", "method": method, "params": {"n": 1}});
+        scene.says(child, &says("notifications/elicitation/complete"));
+        scene.says(child, &says("notifications/vendor"));
+        scene.answers(child, &call, &json!({"content": []}));
+        let heard = scene.heard(client);
+        assert!(heard.contains("notifications/vendor"), "{heard}");
+        assert!(!heard.contains("elicitation/complete"), "{heard}");
+    }
 
     #[test]
     fn event_is_one_line_of_data() {

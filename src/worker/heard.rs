@@ -196,7 +196,7 @@ impl Worker {
             Method::Initialized | Method::RootsChanged => {}
             _ => match self.addressee_of(key, envelope, pending, Certainty::Likely) {
                 Addressee::Exchange(home) => {
-                    let said = Said::Notification(text.into());
+                    let said = Said::Notification(method, text.into());
                     self.post(home.worker, Parcel::Said(home.exchange, Box::new(said)));
                 }
                 Addressee::Session(session) => match self.session_of(key, session) {

@@ -239,8 +239,8 @@ pub enum Said {
     Progress(Vec<u8>, Span),
     /// A log message of this level.
     Log(Vec<u8>, u8),
-    /// Another notification.
-    Notification(Vec<u8>),
+    /// Another notification, of this method.
+    Notification(Method, Vec<u8>),
     /// A task got on.
     Status(Vec<u8>),
     /// A request of the server under our id.

@@ -196,12 +196,12 @@ impl Worker {
             Said::Progress(text, place) => match renamed(&text, Naming::Related) {
                 Some(text) => match token_in(&text) {
                     Some(place) => Said::Progress(text, place),
-                    None => Said::Notification(text),
+                    None => Said::Notification(Method::Progress, text),
                 },
                 None => Said::Progress(text, place),
             },
             Said::Log(text, level) => Said::Log(related(text), level),
-            Said::Notification(text) => Said::Notification(related(text)),
+            Said::Notification(method, text) => Said::Notification(method, related(text)),
             Said::Request(text, ask) => Said::Request(related(text), ask),
             Said::Status(text) => {
                 let text = renamed(&text, Naming::Subject).unwrap_or(text);
