@@ -152,6 +152,9 @@ pub const CHILDREN_MAX: usize = 1024;
 /// (sampling, elicitation, roots). Further such sessions share one, and what a server asks in it is refused
 /// unless it is clear for whom it is.
 pub const ASKED_CHILDREN_MAX: usize = 64;
+/// Sets of what modern clients declare, by principal, whose lists each worker waits for. Clients past this are
+/// shown at once what is known.
+pub const COMMON_GUESTS_MAX: usize = 256;
 /// Children of one server that calls of modern clients may have to themselves because they may be asked something.
 /// Further ones wait.
 pub const LANES_MAX: usize = 64;
@@ -165,7 +168,7 @@ pub const TASKS_MAX: usize = 1024;
 pub const TASK_ID_BYTES_MAX: usize = 1024;
 /// Calls of modern clients that wait for their clients to come back with what the server asked, on each worker.
 pub const PARKED_MAX: usize = 1024;
-/// How long each waits.
+/// How long each waits, unless others need its place: one gives way to those every [`LANE_PATIENCE`].
 pub const PARKED_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long questions that a server asks at almost the same time are gathered before the client is given them.
 pub const GATHER_INTERVAL: Duration = Duration::from_millis(20);

@@ -2,6 +2,7 @@
 
 use super::catalog::Catalog;
 use super::names;
+use crate::config::limits::CATALOGS_MAX;
 use crate::config::{Names, Server};
 use crate::mcp::Era;
 use crate::mcp::capabilities::ClientCapabilities;
@@ -31,6 +32,13 @@ impl Table {
         capabilities
             .and_then(|c| self.catalogs.get(c.text()))
             .unwrap_or(&self.base)
+    }
+
+    /// Whether clients that declared this have a catalog of their own, or will have one once servers have listed
+    /// what they show them.
+    pub fn tells_apart(&self, capabilities: &ClientCapabilities) -> bool {
+        // The one of those that declared nothing counts as well.
+        self.catalogs.contains_key(capabilities.text()) || self.catalogs.len() + 1 < CATALOGS_MAX
     }
 
     /// The server that a name must belong to, if it carries one's prefix.

@@ -10,12 +10,15 @@ use super::exchange::Awaits;
 use super::exchange::Exchange;
 use super::parcel::{Asker, Outgoing, Parcel, Said};
 use super::{Worker, exchange_id, exchange_ticket};
-use crate::config::limits::{CONVERSATION_IDLE_TIMEOUT, LANE_PATIENCE, LANES_EAGER, LANES_MAX};
+use crate::config::limits::{
+    COMMON_GUESTS_MAX, CONVERSATION_IDLE_TIMEOUT, LANE_PATIENCE, LANES_EAGER, LANES_MAX,
+};
 use crate::config::{Server, Share, Transport};
 use crate::event::Event;
 use crate::id::{ExchangeId, SessionKey};
 use crate::mcp::Era;
 use crate::mcp::capabilities::ClientCapabilities;
+use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::time::Time;
 use crate::upstream::conversation::Key;
@@ -49,6 +52,8 @@ struct Lanes {
     parked: usize,
     /// Who waits for one, and since when.
     waiting: VecDeque<(ExchangeId, Time)>,
+    /// When a parked call had to give way last.
+    yielded_at: Time,
 }
 
 /// What is going on in a lane.
@@ -184,21 +189,25 @@ impl Worker {
         }
     }
 
-    /// The guest that stands for everyone who declares the same, where lists are concerned.
+    /// The guest that stands for everyone who declares the same, where lists are concerned; `None` if there are
+    /// too many already.
     pub(super) fn common_guest(
         &mut self,
         who: &Who,
         capabilities: &ClientCapabilities,
-    ) -> Arc<Session> {
+    ) -> Option<Arc<Session>> {
         let now = self.now;
         self.wake_at(now + CONVERSATION_IDLE_TIMEOUT);
         if !self.guests.common.contains_key(who) {
+            if self.guests.common.len() >= COMMON_GUESTS_MAX {
+                return None;
+            }
             let guest = self.open_guest(&who.1, capabilities);
             self.guests.common.insert(who.clone(), (guest, now));
         }
-        let (guest, used_at) = self.guests.common.get_mut(who).expect("it is there by now");
+        let (guest, used_at) = self.guests.common.get_mut(who)?;
         *used_at = now;
-        guest.clone()
+        Some(guest.clone())
     }
 
     fn open_guest(
@@ -337,6 +346,36 @@ impl Worker {
         }
     }
 
+    /// Gives up the call that has been parked for the longest where nothing but that makes room: people who take
+    /// their time stand in nobody's way.
+    fn make_room(&mut self, key: &LaneKey) {
+        let now = self.now;
+        if self.guests.has_room(key, self.workers) {
+            return;
+        }
+        let Some(lanes) = self.guests.lanes.get_mut(key) else {
+            return;
+        };
+        let Some((_, since)) = lanes.waiting.front() else {
+            return;
+        };
+        if *since.max(&lanes.yielded_at) + LANE_PATIENCE > now || lanes.parked == 0 {
+            return;
+        }
+        lanes.yielded_at = now;
+        let held = &self.guests.held;
+        let parked = self.exchanges.iter().filter(|(_, exchange)| {
+            let guest = exchange.session.as_ref();
+            let held = guest.and_then(|guest| held.get(&guest.key));
+            held.is_some_and(|(lanes, used)| lanes == key && *used == Use::Parked)
+        });
+        let longest = parked.min_by_key(|(_, exchange)| exchange.deadline);
+        if let Some(id) = longest.map(|(ticket, _)| exchange_id(ticket)) {
+            let refusal = Refusal::Busy("too many calls wait for their clients to answer");
+            self.give_up(id, refusal, "another call needs its place");
+        }
+    }
+
     /// Ends a guest's session: nobody needs its conversations any more.
     fn dismiss(&mut self, guest: &Arc<Session>) {
         let key = guest.key;
@@ -380,6 +419,7 @@ impl Worker {
         for (key, since) in waiting {
             if since + LANE_PATIENCE <= now {
                 self.serve_lane(&key);
+                self.make_room(&key);
                 next = next.min(now + LANE_PATIENCE);
             } else {
                 next = next.min(since + LANE_PATIENCE);
@@ -411,5 +451,53 @@ impl Lanes {
 
     fn is_empty(&self) -> bool {
         self.free.is_empty() && self.busy + self.parked == 0 && self.waiting.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::limits::CATALOGS_MAX;
+    use crate::worker::scene::Scene;
+    use serde_json::json;
+    use std::time::Duration;
+
+    #[test]
+    fn parked_calls_do_not_keep_others_from_being_made() {
+        let mut scene = Scene::new(Era::Legacy);
+        let states: Vec<_> = (0..LANES_MAX).map(|_| scene.parks("t").2).collect();
+        scene.modern("tools/call", json!({"name": "u", "arguments": {}}));
+        scene.pass(Duration::from_secs(1));
+        let (_, call) = scene.asked("tools/call");
+        assert_eq!(call["params"]["name"], "u");
+        // The one that was parked first gave way, and no other.
+        let gone = scene.returns("t", &states[0]);
+        assert_eq!(scene.answer(gone)["error"]["code"], -32602);
+        let kept = scene.returns("t", &states[1]);
+        assert_eq!(scene.heard(kept), "");
+    }
+
+    fn declares(scene: &mut Scene, number: usize) -> crate::id::ConnectionId {
+        let declared = json!({"experimental": {"n": {"n": number}}});
+        scene.modern_with("tools/list", json!({}), &declared)
+    }
+
+    #[test]
+    fn clients_that_declare_ever_new_things_are_not_all_remembered() {
+        let mut scene = Scene::new(Era::Legacy);
+        for number in 0..COMMON_GUESTS_MAX + 2 {
+            declares(&mut scene, number);
+        }
+        assert_eq!(scene.worker.guests.common.len(), COMMON_GUESTS_MAX);
+    }
+
+    #[test]
+    fn list_does_not_wait_for_a_catalog_that_is_not_kept() {
+        let mut scene = Scene::new(Era::Legacy);
+        for number in 0..CATALOGS_MAX + 2 {
+            let client = declares(&mut scene, number);
+            scene.pass(Duration::from_millis(100));
+            assert!(scene.answer(client)["result"]["tools"].is_array());
+        }
     }
 }

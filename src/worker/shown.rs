@@ -59,11 +59,11 @@ impl Worker {
             return Some(until);
         }
         let capabilities = &declared.capabilities;
-        if &**capabilities.text() == "{}" {
+        if &**capabilities.text() == "{}" || !self.table.tells_apart(capabilities) {
             return None;
         }
         let who = (capabilities.text().clone(), principal.clone());
-        let guest = self.common_guest(&who, capabilities);
+        let guest = self.common_guest(&who, capabilities)?;
         if !self.table.catalogs.contains_key(capabilities.text()) {
             self.ask_for_lists_of(&guest);
         }
@@ -79,6 +79,9 @@ impl Worker {
             return Some(until);
         }
         let session = session.filter(|session| &**session.capabilities.text() != "{}")?;
+        if !self.table.tells_apart(&session.capabilities) {
+            return None;
+        }
         let until = session.opened_at + FIRST_LIST_TIMEOUT;
         if self.now >= until {
             return None;
