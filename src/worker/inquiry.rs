@@ -41,17 +41,21 @@ impl Inquiry {
     pub(super) fn risen(&mut self, text: &[u8]) -> Option<(Vec<u8>, Span)> {
         let params = Envelope::parse(text).ok()?.params?;
         let number = |span: Span| std::str::from_utf8(span.of(text)).ok()?.parse::<f64>().ok();
+        // What is too large for a number here has no sum that could be written.
+        let sum = |span| Some(self.progress_before + number(span)?).filter(|sum| sum.is_finite());
         let place = parse::member(text, params, "progress")?;
-        self.progress = self.progress_before + number(place)?;
+        let progress = sum(place)?;
+        let of_total =
+            parse::member(text, params, "total").and_then(|span| Some((span, sum(span)?)));
+        self.progress = progress;
         if self.progress_before == 0.0 {
             return None;
         }
         let (risen, total);
-        risen = self.progress.to_string();
+        risen = progress.to_string();
         let mut changes = vec![(place, risen.as_bytes())];
-        let of_total = parse::member(text, params, "total");
-        if let Some((span, value)) = of_total.and_then(|span| Some((span, number(span)?))) {
-            total = (self.progress_before + value).to_string();
+        if let Some((span, value)) = of_total {
+            total = value.to_string();
             changes.push((span, total.as_bytes()));
         }
         changes.sort_by_key(|(span, _)| span.start);
@@ -269,5 +273,33 @@ impl Worker {
                 self.asks.remove(ticket);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_without_a_sum_is_passed_on_as_it_is() {
+        let check = |before: f64, progress: &str, expected: Option<&str>| {
+            let mut inquiry = Inquiry {
+                progress_before: before,
+                ..Inquiry::default()
+            };
+            let text = format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":1,"progress":{progress}}}}}"#
+            );
+            let risen = inquiry.risen(text.as_bytes());
+            let risen = risen.map(|(risen, _)| String::from_utf8(risen).unwrap());
+            let expected = expected.map(|sum| text.replace(progress, sum));
+            assert_eq!(risen, expected);
+            assert!(inquiry.progress.is_finite());
+        };
+        check(2.0, "5.5", Some("7.5"));
+        check(0.0, "5", None);
+        check(2.0, "1e999", None);
+        check(0.0, "1e999", None);
+        check(f64::MAX, "1.7e308", None);
     }
 }
