@@ -15,6 +15,7 @@ use crate::session::replay::EventId;
 use crate::time::Time;
 use crate::upstream::conversation::Key;
 use crate::worker::inquiry::Inquiry;
+use crate::worker::modern::Unread;
 use crate::worker::parcel::{Answered, Outgoing};
 use crate::worker::parked::Parked;
 use crate::worker::slots::Ticket;
@@ -158,7 +159,7 @@ pub(super) enum Awaits {
     /// Servers to be there at all.
     Servers(Hello),
     /// To be understood: what it names may be known in a moment. This is the message.
-    Meaning(Box<[u8]>),
+    Meaning(Box<Unread>),
     /// A conversation with a child that nobody else uses at the moment.
     Lane {
         server: Arc<Server>,

@@ -50,8 +50,32 @@ impl Worker {
     /// What a modern message comes to; `head` is that of the HTTP request that brought it.
     pub(super) fn consider_modern(
         &mut self,
-        mut caller: Caller,
+        caller: Caller,
         head: Option<&RequestHead<'_>>,
+        envelope: &Envelope<'_>,
+    ) -> Intent {
+        let mirror = head.map(Mirror::of);
+        let repeated: Option<Vec<_>> = head.map(|head| head.mcp_params().collect());
+        self.consider_mirrored(caller, mirror.as_ref(), repeated.as_deref(), envelope)
+    }
+
+    /// What a message comes to that could not be understood when it came.
+    pub(super) fn consider_again(&mut self, caller: Caller, unread: &Unread) -> Option<Intent> {
+        let envelope = Envelope::parse(&unread.text).ok()?;
+        let repeated: Option<Vec<(&str, &[u8])>> = unread.repeated.as_ref().map(|list| {
+            list.iter()
+                .map(|(name, value)| (&**name, &**value))
+                .collect()
+        });
+        Some(self.consider_mirrored(caller, None, repeated.as_deref(), &envelope))
+    }
+
+    /// What it comes to, where its head was looked at: `repeated` are the arguments that stand there.
+    fn consider_mirrored(
+        &mut self,
+        mut caller: Caller,
+        mirror: Option<&Mirror<'_>>,
+        repeated: Option<&[(&str, &[u8])]>,
         envelope: &Envelope<'_>,
     ) -> Intent {
         // There are no sessions in this era: an id that comes along means nothing.
@@ -60,7 +84,7 @@ impl Worker {
         match &envelope.kind {
             Kind::Request { method, id } => {
                 let (known, id) = (Method::parse(method), id.of(envelope.text));
-                match self.consider_modern_request(&mut caller, head, envelope, method, id) {
+                match self.consider_modern_request(&mut caller, mirror, repeated, envelope, id) {
                     Ok(intent) => intent,
                     Err(Refusal::MethodUnknown(_)) => {
                         let refusal = Refusal::MethodUnknown(shown(method));
@@ -92,16 +116,19 @@ impl Worker {
     fn consider_modern_request(
         &mut self,
         caller: &mut Caller,
-        head: Option<&RequestHead<'_>>,
+        mirror: Option<&Mirror<'_>>,
+        repeated: Option<&[(&str, &[u8])]>,
         envelope: &Envelope<'_>,
-        name: &str,
         id: &[u8],
     ) -> Result<Intent, Refusal> {
         let text = envelope.text;
+        let name = match &envelope.kind {
+            Kind::Request { method, .. } => &**method,
+            _ => "",
+        };
         let method = Method::parse(name);
         let params = Params::parse(text, envelope.params);
-        let mirror = head.map(Mirror::of);
-        if let Some(mirror) = &mirror {
+        if let Some(mirror) = mirror {
             mirror.check_method(name)?;
             let params = params.as_ref().ok();
             if let Some(expected) = params.and_then(|params| named(method, params, text)) {
@@ -206,15 +233,22 @@ impl Worker {
                 let until = self.lists_awaited_by(declared, &caller.principal);
                 let until = until.filter(|_| unknown.may_pass()).ok_or(unknown)?;
                 self.admissible(caller)?;
-                let text = Awaits::Meaning(text.into());
-                return Ok(self.begin(caller, id, method, text, until));
+                let owned = |list: &[(&str, &[u8])]| -> Box<[Param]> {
+                    let list = list.iter();
+                    list.map(|(name, value)| ((*name).into(), (*value).into()))
+                        .collect()
+                };
+                let unread = Awaits::Meaning(Box::new(Unread {
+                    text: text.into(),
+                    repeated: repeated.map(owned),
+                }));
+                return Ok(self.begin(caller, id, method, unread, until));
             }
         };
-        if let (Some(head), Some(mirrored)) = (head, &routed.mirrored) {
-            check_params(head.mcp_params(), mirrored, text, params.arguments)?;
-        }
-        if let Some(head) = head {
-            routed.passed = unknown_params(head, routed.mirrored.as_deref().unwrap_or_default());
+        if let Some(repeated) = repeated {
+            let mirrored = routed.mirrored.as_deref().unwrap_or_default();
+            check_params(repeated.iter().copied(), mirrored, text, params.arguments)?;
+            routed.passed = unknown_params(repeated, mirrored);
         }
         self.begin_routed(caller, envelope, method, id, &params, routed)
     }
@@ -254,6 +288,17 @@ impl Worker {
     }
 }
 
+/// An `Mcp-Param-*` field of a head: the rest of its name, and its value.
+type Param = (Box<str>, Box<[u8]>);
+
+/// A message that names what is not known yet.
+#[derive(Debug)]
+pub(super) struct Unread {
+    text: Box<[u8]>,
+    /// The arguments that its head repeats, if it has one; the rest of that was found to be right.
+    repeated: Option<Box<[Param]>>,
+}
+
 impl Declared {
     /// What is known of a request that could not be read yet.
     pub(super) fn nothing() -> Declared {
@@ -267,9 +312,9 @@ impl Declared {
 
 /// The `Mcp-Param-*` fields of a head that no schema here knows: they are for who is behind us
 /// (2026-07-28 transports/streamable-http, "Server Behavior for Custom Headers").
-fn unknown_params(head: &RequestHead<'_>, known: &[HeaderParam]) -> Option<Box<[u8]>> {
+fn unknown_params(repeated: &[(&str, &[u8])], known: &[HeaderParam]) -> Option<Box<[u8]>> {
     let mut fields = Vec::new();
-    for (name, value) in head.mcp_params() {
+    for (name, value) in repeated {
         if !known
             .iter()
             .any(|param| param.header.eq_ignore_ascii_case(name))
@@ -294,5 +339,28 @@ fn named(method: Method, params: &Params, text: &[u8]) -> Option<String> {
 impl From<Mismatch> for Refusal {
     fn from(mismatch: Mismatch) -> Refusal {
         Refusal::HeaderMismatch(mismatch.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::worker::scene::Scene;
+    use serde_json::json;
+    use std::time::Duration;
+
+    #[test]
+    fn head_is_compared_with_what_is_understood_only_later() {
+        let check = |fields: &str, expected: i64| {
+            let mut scene = Scene::waiting_for_servers(Duration::from_secs(40));
+            let params = json!({"name": "h", "arguments": {"a": "x"}});
+            let client = scene.modern_of(fields, "tools/call", params, &json!({}));
+            assert_eq!(scene.heard(client), "");
+            scene.wakes();
+            scene.pass(Duration::from_secs(1));
+            let answer = scene.answer(client);
+            assert_eq!(answer["error"]["code"], expected, "{answer}");
+        };
+        check("mcp-param-a: y\r\n", -32020);
+        check("", -32020);
     }
 }

@@ -18,7 +18,6 @@ use crate::config::limits::{
 };
 use crate::event::{Event, SessionEnd};
 use crate::http::sse::KEEP_ALIVE;
-use crate::jsonrpc::envelope::Envelope;
 use crate::mcp::Era;
 use crate::mcp::bridge::listen;
 use crate::mcp::listing::Kind;
@@ -119,13 +118,19 @@ impl Worker {
             let Some(exchange) = self.exchanges.get(ticket) else {
                 continue;
             };
-            let patient = matches!(
+            // What is answered from what is known here is answered in one piece.
+            let local = matches!(
+                exchange.awaits,
+                Awaits::Lists(..) | Awaits::Servers(_) | Awaits::Meaning(_)
+            );
+            let may_stream = matches!(
                 exchange.sink,
                 Sink::Answer {
                     may_stream: true,
                     ..
-                } | Sink::Batch { .. }
+                }
             );
+            let patient = may_stream && !local || matches!(exchange.sink, Sink::Batch { .. });
             if exchange.deadline <= now {
                 match &exchange.awaits {
                     Awaits::Lists(..) | Awaits::Servers(_) | Awaits::Meaning(_) => self.release(id),
@@ -383,7 +388,7 @@ impl Worker {
                 };
                 self.answer_released(connection, batch, local(answer, kind.method()));
             }
-            Awaits::Meaning(text) => {
+            Awaits::Meaning(unread) => {
                 let caller = Caller {
                     sink: exchange.sink,
                     stream_only,
@@ -392,8 +397,7 @@ impl Worker {
                     peer: exchange.peer,
                     declared: exchange.declared,
                 };
-                if let Ok(envelope) = Envelope::parse(&text) {
-                    let intent = self.consider_modern(caller, None, &envelope);
+                if let Some(intent) = self.consider_again(caller, &unread) {
                     self.carry_out(connection, intent);
                 }
             }
@@ -530,4 +534,23 @@ fn changed_for(before: &Table, after: &Table, session: &Session) -> BTreeSet<Met
         .into_iter()
         .filter(|kind| old.digest(*kind) != new.digest(*kind));
     changed.map(Kind::changed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::scene::Scene;
+    use serde_json::json;
+
+    #[test]
+    fn whoever_waits_for_servers_for_long_is_answered() {
+        let mut scene = Scene::waiting_for_servers(Duration::from_secs(40));
+        let call = scene.modern("tools/call", json!({"name": "t", "arguments": {}}));
+        let list = scene.modern("tools/list", json!({}));
+        let first = scene.introduces_itself();
+        scene.pass(Duration::from_secs(41));
+        assert!(scene.answer(call)["error"]["code"].is_i64());
+        assert!(scene.answer(list)["result"]["tools"].is_array());
+        assert!(scene.answer(first)["result"]["serverInfo"].is_object());
+    }
 }
