@@ -5,7 +5,7 @@ use super::forward::Waiter;
 use super::letter::Letter;
 use super::parcel::{Opened, Parcel};
 use super::peers::{LinkPeer, Peer};
-use super::{Worker, connection_id, slots, ticket, wire_id};
+use super::{Worker, slots, ticket, wire_id};
 use crate::config::Transport;
 use crate::config::limits::INITIALIZE_TIMEOUT;
 use crate::http::sse::Event as SseEvent;
@@ -294,42 +294,6 @@ impl Worker {
             | Errand::Feed { .. }
             | Errand::Catch { .. } => Time::NEVER,
         }
-    }
-
-    /// Closes connections on which nothing is waited for any more, so that a server that does not answer
-    /// does not use up the pool; when the next one's time is over.
-    pub(super) fn sweep_links(&mut self) -> Time {
-        let mut next = Time::NEVER;
-        for ticket in self.wires.tickets() {
-            let id = connection_id(ticket);
-            let Some(peer) = self.link(id) else { continue };
-            let until = peer.until;
-            if let Some(Errand::Request { key, .. }) = &peer.errand {
-                let key = key.clone();
-                if self.is_fed(&key) {
-                    match until <= self.now {
-                        true => self.forget_post(id),
-                        false => next = next.min(until),
-                    }
-                    continue;
-                }
-            }
-            let Some(peer) = self.link(id) else { continue };
-            let pending = match &peer.errand {
-                Some(Errand::Request { pending, .. } | Errand::Catch { pending, .. }) => {
-                    Some(*pending)
-                }
-                _ => None,
-            };
-            let forgotten = pending.is_some_and(|pending| self.pendings.get(pending).is_none());
-            if forgotten || until <= self.now {
-                let limit = INITIALIZE_TIMEOUT.as_secs();
-                self.drop_link(id, &format!("it did not answer within {limit} s"));
-            } else {
-                next = next.min(until);
-            }
-        }
-        next
     }
 
     // ── what arrives ─────────────────────────────────────────────────────────────────────────────

@@ -8,6 +8,7 @@ use super::effect::Close;
 use super::exchange::{Awaits, Exchange, Sink};
 use super::forward::{Awaiter, Step};
 use super::intent::{Local, LocalAnswer, Opening};
+use super::link::Errand;
 use super::message::Caller;
 use super::partner::Listening;
 use super::peers::Peer;
@@ -257,6 +258,42 @@ impl Worker {
                 } else {
                     next = next.min(until);
                 }
+            }
+        }
+        next
+    }
+
+    /// Closes connections on which nothing is waited for any more, so that a server that does not answer
+    /// does not use up the pool; when the next one's time is over.
+    fn sweep_links(&mut self) -> Time {
+        let mut next = Time::NEVER;
+        for ticket in self.wires.tickets() {
+            let id = connection_id(ticket);
+            let Some(peer) = self.link(id) else { continue };
+            let until = peer.until;
+            if let Some(Errand::Request { key, .. }) = &peer.errand {
+                let key = key.clone();
+                if self.is_fed(&key) {
+                    match until <= self.now {
+                        true => self.forget_post(id),
+                        false => next = next.min(until),
+                    }
+                    continue;
+                }
+            }
+            let Some(peer) = self.link(id) else { continue };
+            let pending = match &peer.errand {
+                Some(Errand::Request { pending, .. } | Errand::Catch { pending, .. }) => {
+                    Some(*pending)
+                }
+                _ => None,
+            };
+            let forgotten = pending.is_some_and(|pending| self.pendings.get(pending).is_none());
+            if forgotten || until <= self.now {
+                let limit = INITIALIZE_TIMEOUT.as_secs();
+                self.drop_link(id, &format!("it did not answer within {limit} s"));
+            } else {
+                next = next.min(until);
             }
         }
         next
