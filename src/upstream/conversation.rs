@@ -98,8 +98,8 @@ pub enum State {
     Waiting { until: Time, cause: Arc<str> },
 }
 
-/// After a session has left, how long what the server says of its own accord is given to nobody: it
-/// could still be meant for who has left.
+/// After a session has left, or had its answer, how long what the server says of its own accord is given to
+/// nobody else: it could still be meant for that one.
 const FAREWELL: Duration = Duration::from_secs(10);
 
 /// One conversation.
@@ -123,11 +123,21 @@ pub struct Conversation {
     strangers_until: Time,
     /// Whether callers without a session use it, who never leave.
     has_strangers: bool,
+    served: Served,
     /// The least serious level that any of those wants to hear of.
     strangers_level: Option<u8>,
     subscriptions: BTreeMap<String, Vec<SessionKey>>,
     lists: Lists,
     level: Option<u8>,
+}
+
+/// Whose requests were answered lately.
+#[derive(Debug, Default)]
+struct Served {
+    /// Whose the last one was, and when that was. Callers without a session cannot be told apart.
+    last: Option<(Option<SessionKey>, Time)>,
+    /// When the last one of anybody else was.
+    other: Option<Time>,
 }
 
 /// Lists being fetched.
@@ -154,6 +164,7 @@ impl Conversation {
             users: BTreeMap::new(),
             strangers_until: Time::ZERO,
             has_strangers: false,
+            served: Served::default(),
             strangers_level: None,
             subscriptions: BTreeMap::new(),
             lists: Lists::default(),
@@ -332,6 +343,30 @@ impl Conversation {
     /// given up on an exchange that the server may still be busy with.
     pub fn unsettle(&mut self, now: Time) {
         self.strangers_until = now + FAREWELL;
+    }
+
+    /// Notes that a request was answered, or will not be.
+    pub fn serve(&mut self, now: Time, whose: Option<SessionKey>) {
+        match &mut self.served.last {
+            Some((last, at)) if *last == whose => *at = now,
+            last => {
+                let before = last.replace((whose, now));
+                self.served.other = before.map(|(_, at)| at);
+            }
+        }
+    }
+
+    /// Whether what the server says while it works for nobody but this session, or for this one caller without
+    /// a session, is meant for it; otherwise it could still be about what another session asked before.
+    ///
+    /// A caller without a session is taken for the one before, since else none were told anything on its second
+    /// request: this is the one place where what a server says too late may come to another of those.
+    pub fn serves_only(&self, now: Time, whose: Option<SessionKey>) -> bool {
+        let other = match self.served.last {
+            Some((last, _)) if last == whose => self.served.other,
+            last => last.map(|(_, at)| at),
+        };
+        other.is_none_or(|at| now >= at + FAREWELL)
     }
 
     /// The one session that anything the server says must be meant for; `None` if it could be another.
@@ -520,6 +555,24 @@ mod tests {
         assert_eq!(conversation.sole_user(Time::ZERO + FAREWELL), Some(2));
         conversation.unsettle(Time::ZERO + FAREWELL);
         assert_eq!(conversation.sole_user(Time::ZERO + FAREWELL), None);
+    }
+
+    #[test]
+    fn what_is_said_soon_after_anothers_answer_is_not_taken_for_ones_own() {
+        let mut conversation = open(Key::base(0));
+        let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
+        assert!(conversation.serves_only(at(0), Some(1)));
+        conversation.serve(at(0), Some(1));
+        assert!(conversation.serves_only(at(0), Some(1)));
+        assert!(!conversation.serves_only(at(0), Some(2)));
+        conversation.serve(at(5), Some(2));
+        conversation.serve(at(6), Some(2));
+        assert!(!conversation.serves_only(at(6), Some(1)));
+        assert!(!conversation.serves_only(at(6), Some(2)));
+        assert!(conversation.serves_only(at(10), Some(2)));
+        conversation.serve(at(20), None);
+        assert!(!conversation.serves_only(at(20), Some(2)));
+        assert!(conversation.serves_only(at(20), None));
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Worker {
             // Whoever's exchange it is may declare it the next time.
             let home = match addressee {
                 Addressee::Exchange(home) => Some(home),
-                _ => self.only_exchange(key),
+                _ => self.only_exchange(key).map(|(home, _)| home),
             };
             if let Some(home) = home {
                 let lacking = Said::Lacking(need.map_or("{}", Need::to_json));

@@ -24,7 +24,6 @@ use crate::mcp::params::{self, Params};
 use crate::session::Session;
 use crate::session::replay::EventId;
 use crate::upstream::conversation::Key;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Whom something is for that a server said.
@@ -41,10 +40,19 @@ pub(super) enum Addressee {
 /// How certain it must be whom something is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Certainty {
-    /// It concerns the only exchange in flight.
+    /// It concerns who alone has exchanges in flight, and alone had any lately.
     Likely,
     /// Nobody else can be meant.
     Sure,
+}
+
+/// Whose requests a conversation's server is working on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InFlight {
+    Nobodys,
+    /// One session's, or those of callers without a session.
+    Ones(Option<SessionKey>),
+    Several,
 }
 
 impl Worker {
@@ -297,27 +305,31 @@ impl Worker {
             let sole = partner.and_then(|partner| partner.conversation.sole_user(self.now));
             return sole.map_or(Addressee::Unclear, Addressee::Session);
         }
+        let partner = self.partners.get(key);
+        // What the server says may be about what another one asked of it a moment ago.
+        let serves_only =
+            |whose| partner.is_some_and(|p| p.conversation.serves_only(self.now, whose));
         // What a modern client, or one without a session, asked for is told apart only if it is alone.
         if certainty == Certainty::Likely
-            && let Some(home) = self.only_exchange(key)
+            && let Some((home, whose)) = self.only_exchange(key)
+            && serves_only(whose)
         {
             return Addressee::Exchange(home);
         }
-        let in_flight = self.sessions_in_flight(key);
         let sole = match key.session {
             Some(session) => Some(session),
-            // What a server asks must be certain: an exchange that is the only one in flight is not enough,
-            // since another client's earlier one may still occupy the server. What it merely tells is given
-            // to the only one in flight.
+            // What a server asks must be certain: that nobody else has anything in flight is not enough,
+            // since another client's earlier exchange may still occupy the server. What it merely tells is
+            // given to whom alone it has served for a while.
             None => {
-                let partner = self.partners.get(key);
                 let sole = partner.and_then(|p| p.conversation.sole_user(self.now));
-                let only = (in_flight.len() == 1).then(|| in_flight.first().copied().flatten());
-                let session = match (only, certainty) {
-                    (Some(only), Certainty::Likely) => only,
-                    (Some(only), Certainty::Sure) => only.filter(|only| sole == Some(*only)),
-                    (None, _) if in_flight.is_empty() => sole,
-                    (None, _) => None,
+                let session = match (self.in_flight(key), certainty) {
+                    (InFlight::Ones(only), Certainty::Likely) => {
+                        only.filter(|only| serves_only(Some(*only)))
+                    }
+                    (InFlight::Ones(only), Certainty::Sure) => only.filter(|_| only == sole),
+                    (InFlight::Nobodys, _) => sole,
+                    (InFlight::Several, _) => None,
                 };
                 let Some(session) = session else {
                     return Addressee::Unclear;
@@ -341,18 +353,18 @@ impl Worker {
         }
     }
 
-    /// Who waits for the only request that clients have in flight in a conversation.
-    pub(super) fn only_exchange(&self, key: &Key) -> Option<Home> {
+    /// Who waits for the only request that clients have in flight in a conversation, and whose it is.
+    pub(super) fn only_exchange(&self, key: &Key) -> Option<(Home, Option<SessionKey>)> {
         let own = self
             .pendings
             .iter()
             .filter(|(_, pending)| pending.key == *key);
         let mut clients = own.filter(|(_, p)| !matches!(p.awaiter, Awaiter::Step(..)));
-        match (
-            clients.next().map(|(_, pending)| &pending.awaiter),
-            clients.next(),
-        ) {
-            (Some(Awaiter::Client(home)), None) => Some(*home),
+        let (only, None) = (clients.next()?.1, clients.next()) else {
+            return None;
+        };
+        match only.awaiter {
+            Awaiter::Client(home) => Some((home, only.session)),
             _ => None,
         }
     }
@@ -373,15 +385,21 @@ impl Worker {
             .cloned()
     }
 
-    /// The requests in flight of a conversation: the sessions they are of.
-    pub(super) fn sessions_in_flight(&self, key: &Key) -> BTreeSet<Option<SessionKey>> {
+    /// Whose requests are in flight in a conversation. Looks no further than to the second one: there may be
+    /// thousands, and a server may say something to each.
+    pub(super) fn in_flight(&self, key: &Key) -> InFlight {
         let own = self
             .pendings
             .iter()
             .filter(|(_, pending)| pending.key == *key);
-        own.filter(|(_, pending)| !matches!(pending.awaiter, Awaiter::Step(..)))
-            .map(|(_, pending)| pending.session)
-            .collect()
+        let mut sessions = own
+            .filter(|(_, pending)| !matches!(pending.awaiter, Awaiter::Step(..)))
+            .map(|(_, pending)| pending.session);
+        match sessions.next() {
+            None => InFlight::Nobodys,
+            Some(first) if sessions.all(|session| session == first) => InFlight::Ones(first),
+            Some(_) => InFlight::Several,
+        }
     }
 
     // ── a session's standing stream ──────────────────────────────────────────────────────────────

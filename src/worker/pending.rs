@@ -2,7 +2,7 @@
 
 use super::Worker;
 use super::answer::Response;
-use super::forward::{Awaiter, Step};
+use super::forward::{Awaiter, Pending, Step};
 use super::{slots, wire_id};
 use crate::event::Event;
 use crate::jsonrpc::envelope::{Envelope, Kind};
@@ -23,11 +23,7 @@ impl Worker {
         let Some(pending) = self.pendings.remove(ticket) else {
             return;
         };
-        if pending.session.is_none()
-            && let Some(partner) = self.partners.get_mut(&pending.key)
-        {
-            partner.conversation.unsettle(self.now);
-        }
+        self.note_served(&pending);
         if let (Some(_), Ok(result)) = (&pending.task, answer) {
             self.note_task(&pending, wire_id::pack(self.id, ticket), text, result);
         }
@@ -49,11 +45,29 @@ impl Worker {
         }
     }
 
+    /// Has a conversation that several share remember whose request it has just dealt with, since its server may
+    /// go on talking about it.
+    fn note_served(&mut self, pending: &Pending) {
+        if pending.key.session.is_some() {
+            return;
+        }
+        let Some(partner) = self.partners.get_mut(&pending.key) else {
+            return;
+        };
+        if pending.session.is_none() {
+            partner.conversation.unsettle(self.now);
+        }
+        if !matches!(pending.awaiter, Awaiter::Step(..)) {
+            partner.conversation.serve(self.now, pending.session);
+        }
+    }
+
     /// A request of ours will not be answered.
     pub(super) fn pending_failed(&mut self, ticket: slots::Ticket, cause: &str) {
         let Some(pending) = self.pendings.remove(ticket) else {
             return;
         };
+        self.note_served(&pending);
         let server = self.table.servers[pending.key.server].name.clone();
         if let (Some(uri), Some(session)) = (&pending.subscription, pending.session)
             && let Some(partner) = self.partners.get_mut(&pending.key)

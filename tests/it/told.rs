@@ -137,10 +137,34 @@ fn each_session_has_a_level_of_its_own() {
             .count()
     };
     for server in ["a", "r"] {
-        assert_eq!(heard(&loud, server, "info"), 1, "{server}");
         assert_eq!(heard(&quiet, server, "info"), 0, "{server}");
         assert_eq!(heard(&quiet, server, "critical"), 1, "{server}");
     }
+    assert_eq!(heard(&loud, "r", "info"), 1);
+    // A child does not say whose call it logs about, and it was another's a moment ago.
+    assert_eq!(heard(&loud, "a", "info"), 0);
+}
+
+#[test]
+fn log_after_the_answer_reaches_nobody_else() {
+    let gateway = Gateway::of(json!({ "a": child::named("a") }));
+    let (one, two) = (gateway.session(), gateway.session());
+    let held = call("a__hold", json!({"gate": "g"}));
+    std::thread::scope(|scope| {
+        let held = scope.spawn(|| two.ask_while("tools/call", held, |asked| panic!("{asked}")));
+        clock::holds("the call is held", || {
+            seen(&gateway)["hung"] == json!(["g"])
+        });
+        for _ in 0..5 {
+            one.say(
+                "a__log",
+                json!({"level": "error", "data": "one's", "after": true}),
+            );
+        }
+        one.say("a__release", json!({"gate": "g"}));
+        let (_, told) = held.join().expect("no panic");
+        assert!(told.is_empty(), "{told:?}");
+    });
 }
 
 #[test]

@@ -88,8 +88,9 @@ pub(crate) fn in_every_cell_of(
     };
     let is_meant = |era: &Era| eras.contains(&format!("{era:?}"));
     if fronts.contains("http") {
-        let gateway = Gateway::of(config.clone());
         for era in ERAS.into_iter().filter(is_meant) {
+            // One for each client: what a child logs right after another one's call is nobody's.
+            let gateway = Gateway::of(config.clone());
             stage(
                 "http",
                 &mut *over_http(gateway.address, era, capabilities.clone()),
