@@ -32,12 +32,18 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the end of a head to the end of its body. Past this: 408 and close.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes that the buffer of a body has room for when more than a piece of it has come. Past this it doubles, so
+/// that a client holds little more than it has sent, whatever it has announced.
+pub const BODY_ROOM_BYTES: usize = HEAD_BYTES_MAX + 64 * 1024;
 /// A connection on which nothing is asked. Past this it is closed.
 pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 /// Between two pieces of an answer that the client takes, each of [`PIECE_BYTES_MIN`] at least. Past this the connection is reset.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes that count as a piece for the two above. Fewer, in that time, are as none: a client that moves a
-/// byte now and then holds a connection for nothing.
+/// Since a client's system took anything of what ours holds for it, which is what an answer is by then that fits
+/// there. Past this the connection is reset.
+pub const TAKE_TIMEOUT: Duration = Duration::from_secs(14);
+/// Bytes that count as a piece of a body or of an answer. Fewer, in the time for one, are as none: a client
+/// that moves a byte now and then holds a connection for nothing.
 pub const PIECE_BYTES_MIN: usize = 4 * 1024;
 /// After the last answer of a connection, for what the client still sends: read and thrown away, since
 /// closing at once would reset the connection and could take the answer with it. RFC 9112 §9.6.
@@ -259,4 +265,5 @@ const _: () = assert!(
     HEAD_TIMEOUT.as_secs() <= 15
         && BODY_IDLE_TIMEOUT.as_secs() <= 15
         && WRITE_TIMEOUT.as_secs() <= 15
+        && TAKE_TIMEOUT.as_secs() < 15
 );

@@ -21,7 +21,9 @@
 
 use super::fault::Fault;
 use super::pace::Pace;
-use crate::config::limits::{BODY_BYTES_MAX, PIPELINE_BYTES_MAX, STREAM_BACKLOG_BYTES_MAX};
+use crate::config::limits::{
+    BODY_BYTES_MAX, BODY_ROOM_BYTES, PIECE_BYTES_MIN, PIPELINE_BYTES_MAX, STREAM_BACKLOG_BYTES_MAX,
+};
 use crate::http::write;
 use crate::http::{
     Chunks, Decoded, Framing, HeadEnd, HttpDate, Method, Outbox, RequestHead, Version,
@@ -284,6 +286,8 @@ impl Connection {
                     let decoded = self.input.len() - rest.len();
                     self.input.drain(head..decoded);
                     if !ended {
+                        // It is all in the body by now, and that is enough to hold.
+                        self.input.shrink_to(head + PIECE_BYTES_MIN);
                         return Ok(None);
                     }
                     self.state = State::Answer;
@@ -467,9 +471,11 @@ impl Connection {
             State::Head(_) if self.input.is_empty() && !self.fresh => {
                 self.pace.await_head(now);
             }
-            State::Body { .. } | State::ChunkedBody { .. } => {
+            State::Body { whole, .. } => {
                 self.pace.note_received(now, input.len());
+                make_room(&mut self.input, input.len(), whole);
             }
+            State::ChunkedBody { .. } => self.pace.note_received(now, input.len()),
             _ => {}
         }
         self.input.extend_from_slice(input);
@@ -493,6 +499,19 @@ impl From<&RequestHead<'_>> for Asked {
     }
 }
 
+/// Makes room for `more` bytes in a buffer that shall hold `whole` at most.
+///
+/// A buffer that grows by doubling alone leaves as much behind as it holds, and when many bodies come slowly at
+/// the same time nothing else has a use for that. Room that is not written to costs nothing.
+fn make_room(buffer: &mut Vec<u8>, more: usize, whole: usize) {
+    let needed = buffer.len() + more;
+    if needed <= buffer.capacity() || needed <= PIECE_BYTES_MIN {
+        return;
+    }
+    let room = (2 * buffer.capacity()).max(BODY_ROOM_BYTES).min(whole);
+    buffer.reserve_exact(room.max(needed) - buffer.len());
+}
+
 /// Decodes what there is of a chunked body; whether it is complete.
 ///
 /// Refuses it as soon as a chunk announces more than may come.
@@ -504,6 +523,7 @@ fn decode_into(body: &mut Vec<u8>, chunks: &mut Chunks, input: &mut &[u8]) -> Re
                 if announced.saturating_add(chunks.remaining()) > BODY_BYTES_MAX as u64 {
                     return Err(Fault::BodyTooLarge);
                 }
+                make_room(body, content.len(), BODY_BYTES_MAX);
                 body.extend_from_slice(content);
             }
             Decoded::More => return Ok(false),
