@@ -9,7 +9,7 @@ use super::driven::Witness;
 use super::inbox::Inbox;
 use super::mail::{Front, Loads, Mail};
 use super::socket::fact;
-use crate::config::limits::CONNECTIONS_MAX;
+use crate::config::limits::{CONNECTIONS_MAX, TAKE_TIMEOUT};
 use crate::event::Event;
 use crate::time::Time;
 use mio::event::Source;
@@ -56,6 +56,8 @@ impl Listener {
         )?;
         // A restart must not wait for the connections of the one before to be forgotten.
         socket.set_reuse_address(true)?;
+        // Those that are accepted have it from here: what a client does not take is not kept for it for long.
+        socket.set_tcp_user_timeout(Some(TAKE_TIMEOUT))?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         Ok(Listener {
@@ -306,6 +308,8 @@ mod tests {
         assert_eq!(peer, client.local_addr().unwrap());
         assert_eq!(front, Front::Main);
         assert!(stream.nodelay().unwrap());
+        let timeout = socket2::SockRef::from(&stream).tcp_user_timeout().unwrap();
+        assert_eq!(timeout, Some(TAKE_TIMEOUT));
     }
 
     #[test]
