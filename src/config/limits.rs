@@ -172,6 +172,9 @@ pub const LANE_PATIENCE: Duration = Duration::from_millis(250);
 pub const TASKS_MAX: usize = 1024;
 /// Bytes of a server's id of a task. Past this nothing is told of it but answers.
 pub const TASK_ID_BYTES_MAX: usize = 1024;
+/// How long a lane rests after a call in which its server asked something, where clients have no keys: a question that
+/// comes late must not be taken for the next client's.
+pub const LANE_REST: Duration = Duration::from_secs(2);
 /// Calls of modern clients that wait for their clients to come back with what the server asked, on each worker.
 pub const PARKED_MAX: usize = 1024;
 /// How long each waits, unless others need its place: one gives way to those every [`LANE_PATIENCE`].

@@ -11,7 +11,7 @@ use super::exchange::Exchange;
 use super::parcel::{Asker, Outgoing, Parcel, Said};
 use super::{Worker, exchange_id, exchange_ticket};
 use crate::config::limits::{
-    COMMON_GUESTS_MAX, CONVERSATION_IDLE_TIMEOUT, LANE_PATIENCE, LANES_EAGER, LANES_MAX,
+    COMMON_GUESTS_MAX, CONVERSATION_IDLE_TIMEOUT, LANE_PATIENCE, LANE_REST, LANES_EAGER, LANES_MAX,
 };
 use crate::config::{Server, Share, Transport};
 use crate::event::Event;
@@ -24,6 +24,7 @@ use crate::time::Time;
 use crate::upstream::conversation::Key;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// For whom guests are opened alike.
 type Who = (Arc<str>, Option<Arc<str>>);
@@ -44,7 +45,7 @@ pub(super) struct Guests {
 /// The lanes to one server for the same capabilities and principal.
 #[derive(Debug, Default)]
 struct Lanes {
-    /// Those that nobody uses, the one used last at the end.
+    /// Those that nobody uses, since then or from then on, the one used last at the end.
     free: Vec<(Arc<Session>, Time)>,
     /// How many are in use by calls that are under way.
     busy: usize,
@@ -70,6 +71,8 @@ pub(super) enum Use {
 pub(super) enum Left {
     /// Answered.
     Clean,
+    /// Answered, after its server had asked something; it may ask once more, about the same.
+    Asked,
     /// Given up.
     Unclear,
 }
@@ -235,16 +238,17 @@ impl Worker {
     }
 
     fn take_lane(&mut self, place: usize, who: &Who, capabilities: &ClientCapabilities) -> Room {
-        let most = LANES_MAX.div_ceil(self.workers);
+        let (now, most) = (self.now, LANES_MAX.div_ceil(self.workers));
         // A session at an HTTP server costs little, a child costs a process.
         let eager = match self.table.servers[place].transport {
             Transport::Stdio(_) => LANES_EAGER,
             _ => most,
         };
         let lanes = self.guests.lanes.entry((place, who.clone())).or_default();
-        match lanes.free.pop() {
+        let rested = lanes.free.iter().rposition(|(_, since)| *since <= now);
+        match rested.map(|at| lanes.free.remove(at)) {
             Some((guest, _)) => Room::Lane(self.occupy(place, who, guest)),
-            None if lanes.busy >= eager || lanes.busy + lanes.parked >= most => Room::Wait,
+            None if lanes.busy >= eager || lanes.in_use() >= most => Room::Wait,
             None => {
                 let guest = self.open_guest(&who.1, capabilities);
                 Room::Lane(self.occupy(place, who, guest))
@@ -302,7 +306,11 @@ impl Worker {
         if left == Left::Unclear {
             self.dismiss(guest);
         } else if let Some(lanes) = self.guests.lanes.get_mut(&place) {
-            lanes.free.push((guest.clone(), self.now));
+            let rest = match left {
+                Left::Asked => LANE_REST,
+                _ => Duration::ZERO,
+            };
+            lanes.free.push((guest.clone(), self.now + rest));
             self.wake_at(self.now + CONVERSATION_IDLE_TIMEOUT);
         }
         self.serve_lane(&place);
@@ -437,7 +445,7 @@ impl Guests {
     fn has_room(&self, lanes: &LaneKey, workers: usize) -> bool {
         let most = LANES_MAX.div_ceil(workers);
         let lanes = self.lanes.get(lanes);
-        lanes.is_none_or(|lanes| lanes.busy + lanes.parked < most)
+        lanes.is_none_or(|lanes| lanes.in_use() < most)
     }
 }
 
@@ -447,6 +455,11 @@ impl Lanes {
             Use::Busy => &mut self.busy,
             Use::Parked => &mut self.parked,
         }
+    }
+
+    /// How many have calls; those that rest will be used again.
+    fn in_use(&self) -> usize {
+        self.busy + self.parked
     }
 
     fn is_empty(&self) -> bool {

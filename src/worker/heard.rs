@@ -63,6 +63,14 @@ impl Worker {
             Kind::Notification { method } => {
                 self.notified(key, Method::parse(method), envelope, pending)
             }
+            // Servers of the modern era have no requests of their own.
+            Kind::Request { method, .. } if self.era_in(key) == Some(Era::Modern) => {
+                self.dropped(
+                    key,
+                    Method::parse(method),
+                    "it is a request, which its era does not have",
+                );
+            }
             Kind::Request { method, id } => {
                 // What a forgotten session still asks must not be answered in the one after it.
                 let sent = pending.and_then(|ticket| self.pendings.get(ticket));

@@ -335,6 +335,11 @@ impl Worker {
         if let Some(inquiry) = exchange.inquiry.take() {
             self.forget_inquiry(*inquiry);
         }
+        // Without keys the next call in the lane may be another client's.
+        let left = match (left, &exchange.parked, &exchange.principal) {
+            (Left::Clean, Some(_), None) => Left::Asked,
+            _ => left,
+        };
         let questions = exchange.parked.take().map(|parked| parked.questions);
         for question in questions.into_iter().flatten() {
             self.ask_undelivered(question.ask, "the call that it belongs to has ended");
