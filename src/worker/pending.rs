@@ -48,7 +48,8 @@ impl Worker {
     /// Has a conversation that several share remember whose request it has just dealt with, since its server may
     /// go on talking about it.
     fn note_served(&mut self, pending: &Pending) {
-        if pending.key.session.is_some() {
+        let is_ours = matches!(pending.awaiter, Awaiter::Step(..));
+        if is_ours || pending.key.session.is_some() {
             return;
         }
         let Some(partner) = self.partners.get_mut(&pending.key) else {
@@ -57,9 +58,7 @@ impl Worker {
         if pending.session.is_none() {
             partner.conversation.unsettle(self.now);
         }
-        if !matches!(pending.awaiter, Awaiter::Step(..)) {
-            partner.conversation.serve(self.now, pending.session);
-        }
+        partner.conversation.serve(self.now, pending.session);
     }
 
     /// A request of ours will not be answered.
