@@ -27,6 +27,11 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
+    /// CPU µs for each task.
+    pub(crate) fn cpu_micros(&self) -> f64 {
+        self.cpu.unwrap_or_default() * 1e6 / self.latencies.len() as f64
+    }
+
     /// Tasks per second, CPU µs for each, median and 99th percentile of their latency in µs.
     pub(crate) fn figures(mut self) -> Vec<Option<f64>> {
         let count = self.latencies.len() as f64;
@@ -84,6 +89,11 @@ pub(crate) fn drive(
         if now >= began + plan.length {
             let elapsed = (now - began).as_secs_f64();
             let cpu = process::cpu_seconds(&pids) - cpu_before.unwrap_or_default();
+            // What a session holds, at worst a child of its own, must not weigh on what is measured next.
+            let mut ender = Client::connect(&subject.host)?;
+            for session in connections.iter().filter_map(|c| c.session.as_deref()) {
+                ender.end_session(&subject.host, session)?;
+            }
             return Ok(Measured {
                 latencies,
                 elapsed,
@@ -115,10 +125,9 @@ struct Connection {
 impl Connection {
     fn open(subject: &Subject, work: Box<dyn Work>) -> Result<Connection, String> {
         let mut client = Client::connect(&subject.host)?;
-        let session = if subject.has_sessions {
-            Some(client.open_session(&subject.host)?)
-        } else {
-            None
+        let session = match work.declares().filter(|_| subject.has_sessions) {
+            Some(capabilities) => Some(client.open_session(&subject.host, capabilities)?),
+            None => None,
         };
         client
             .stream
@@ -220,8 +229,22 @@ impl Client {
     ) -> Result<Answer, String> {
         let mut out = Vec::new();
         work::post(&mut out, host, session, body);
+        self.exchange(&out)
+    }
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub(crate) fn end_session(&mut self, host: &Host, session: &str) -> Result<Answer, String> {
+        let mut out = Vec::new();
+        work::end(&mut out, host, session);
+        self.exchange(&out)
+    }
+
+    fn exchange(&mut self, request: &[u8]) -> Result<Answer, String> {
         self.stream
-            .write_all(&out)
+            .write_all(request)
             .map_err(|error| error.to_string())?;
         loop {
             if let Some(answer) = Answer::read(&self.input)? {
@@ -236,8 +259,12 @@ impl Client {
     ///
     /// # Errors
     /// What came instead.
-    pub(crate) fn open_session(&mut self, host: &Host) -> Result<String, String> {
-        let answer = self.ask(host, None, &work::initialize(0))?;
+    pub(crate) fn open_session(
+        &mut self,
+        host: &Host,
+        capabilities: &str,
+    ) -> Result<String, String> {
+        let answer = self.ask(host, None, &work::initialize(0, capabilities))?;
         answer.result(0)?;
         let session = answer.session.ok_or("no session id")?;
         self.ask(host, Some(&session), work::INITIALIZED)?;
@@ -265,7 +292,7 @@ pub(crate) fn hold_streams(subject: &Subject, count: usize) -> Result<Vec<Client
     let mut opener = Client::connect(&subject.host)?;
     let mut held = Vec::with_capacity(count);
     for _ in 0..count {
-        let session = opener.open_session(&subject.host)?;
+        let session = opener.open_session(&subject.host, "{}")?;
         let mut client = Client::connect(&subject.host)?;
         let request = format!(
             "GET {} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAccept: text/event-stream\r\nMcp-Session-Id: {session}\r\n\

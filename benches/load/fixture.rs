@@ -1,9 +1,10 @@
 //! The servers behind what is measured: small and fast, so that little of the machine goes to them.
 //!
-//! They run as processes of their own, out of this same program, and know one working tool: `echo`.
+//! They run as processes of their own, out of this same program, and know one working tool: `echo`. A server whose
+//! name begins with `modern` speaks 2026-07-28 and nothing else, any other 2025-11-25 and nothing else.
 
 use crate::process::Running;
-use crate::work::{REVISION, echoed};
+use crate::work::{Era, META, MODERN, REVISION, echoed};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use serde::Deserialize;
@@ -78,23 +79,59 @@ static LIST: LazyLock<String> = LazyLock::new(|| {
             r#"{{"name":"{name}","description":"One of the tools of a server that exists to be measured; it says back what it is told.","inputSchema":{{"type":"object","properties":{{"text":{{"type":"string","description":"What to say back"}},"times":{{"type":"integer","minimum":1,"default":1}}}},"required":["text"]}}}}"#
         )
     };
-    format!(
-        r#"{{"tools":[{}]}}"#,
-        (0..TOOLS).map(tool).collect::<Vec<_>>().join(",")
-    )
+    (0..TOOLS).map(tool).collect::<Vec<_>>().join(",")
 });
 
+/// What every result of a modern server says.
+fn said_of_itself() -> String {
+    format!(
+        r#""resultType":"complete","_meta":{{"{META}/serverInfo":{{"name":"fixture","version":"1"}}}}"#
+    )
+}
+
+/// The era of the server of that name.
+fn era_of(name: &str) -> Era {
+    if name.starts_with(Era::Modern.word()) {
+        Era::Modern
+    } else {
+        Era::Legacy
+    }
+}
+
 /// The answer to one message; none to a notification or an answer.
-fn answer(bytes: &[u8]) -> Option<String> {
+fn answer(era: Era, bytes: &[u8]) -> Option<String> {
     let message: Message<'_> = serde_json::from_slice(bytes).expect("a gateway sends JSON-RPC");
     let (id, method) = (message.id?.get(), message.method?);
-    let result = match method {
-        "initialize" => format!(
-            r#"{{"protocolVersion":"{REVISION}","capabilities":{{"tools":{{"listChanged":true}}}},"serverInfo":{{"name":"fixture","version":"1"}}}}"#
+    let tools = r#""capabilities":{"tools":{"listChanged":true}}"#;
+    let result = match (era, method) {
+        (Era::Legacy, "initialize") => format!(
+            r#"{{"protocolVersion":"{REVISION}",{tools},"serverInfo":{{"name":"fixture","version":"1"}}}}"#
         ),
-        "tools/list" => LIST.clone(),
-        "tools/call" => echoed(message.params?.arguments?.text),
-        "ping" => "{}".to_owned(),
+        (Era::Legacy, "tools/list") => format!(r#"{{"tools":[{}]}}"#, *LIST),
+        (Era::Legacy, "tools/call") => {
+            format!("{{{}}}", echoed(message.params?.arguments?.text))
+        }
+        (Era::Legacy, "ping") => "{}".to_owned(),
+        (Era::Modern, "server/discover") => format!(
+            r#"{{{},"ttlMs":0,"cacheScope":"private","supportedVersions":["{MODERN}"],{tools}}}"#,
+            said_of_itself()
+        ),
+        (Era::Modern, "tools/list") => format!(
+            r#"{{{},"ttlMs":0,"cacheScope":"private","tools":[{}]}}"#,
+            said_of_itself(),
+            *LIST
+        ),
+        (Era::Modern, "tools/call") => format!(
+            "{{{},{}}}",
+            said_of_itself(),
+            echoed(message.params?.arguments?.text)
+        ),
+        // Nothing ever changes, so that this is all that is ever said; the answer would come at the end.
+        (Era::Modern, "subscriptions/listen") => {
+            return Some(format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{{"_meta":{{"{META}/subscriptionId":{id}}},"notifications":{{"toolsListChanged":true}}}}}}"#
+            ));
+        }
         _ => {
             let error = r#"{"code":-32601,"message":"method not found"}"#;
             return Some(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#));
@@ -105,8 +142,9 @@ fn answer(bytes: &[u8]) -> Option<String> {
     ))
 }
 
-/// Serves on stdin and stdout until stdin ends. The name is only there to tell processes apart in a list.
-pub(crate) fn serve_stdio(_name: &str) {
+/// Serves on stdin and stdout until stdin ends.
+pub(crate) fn serve_stdio(name: &str) {
+    let era = era_of(name);
     let mut input = BufReader::with_capacity(64 * 1024, std::io::stdin().lock());
     let mut output = BufWriter::with_capacity(64 * 1024, std::io::stdout().lock());
     let mut line = Vec::new();
@@ -114,7 +152,7 @@ pub(crate) fn serve_stdio(_name: &str) {
         .read_until(b'\n', &mut line)
         .is_ok_and(|length| length > 0)
     {
-        if let Some(answer) = answer(&line) {
+        if let Some(answer) = answer(era, &line) {
             let written = writeln!(output, "{answer}");
             // Whatever else has been read already is answered in the same write.
             if written.is_err() || (input.buffer().is_empty() && output.flush().is_err()) {
@@ -231,14 +269,21 @@ fn respond(input: &[u8], output: &mut Vec<u8>) -> Option<usize> {
         output.extend_from_slice(text.as_bytes());
     };
     let json = "Content-Type: application/json\r\n";
+    let era = era_of(request.path.unwrap_or_default().trim_start_matches('/'));
     match request.method {
         // Its stream stays open and empty.
         Some("GET") => output.extend_from_slice(
             b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
         ),
-        Some("POST") => match answer(body) {
+        Some("POST") => match answer(era, body) {
             Some(answer) if memchr::memmem::find(body, b"\"initialize\"").is_some() => {
                 say("200 OK", &format!("{json}Mcp-Session-Id: fixture\r\n"), &answer);
+            }
+            Some(answer) if memchr::memmem::find(body, b"\"subscriptions/listen\"").is_some() => {
+                let event = format!("data: {answer}\n\n");
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked";
+                let text = format!("{head}\r\n\r\n{:x}\r\n{event}\r\n", event.len());
+                output.extend_from_slice(text.as_bytes());
             }
             Some(answer) => say("200 OK", json, &answer),
             None => say("202 Accepted", "", ""),

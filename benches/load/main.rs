@@ -12,6 +12,7 @@
 
 mod answer;
 mod drive;
+mod eras;
 mod fixture;
 mod process;
 mod report;
@@ -24,14 +25,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use subject::{Subject, Upstreams};
-use work::{Call, Churn, List, Work};
+use work::{Call, Churn, Era, List, Work};
 
 const USAGE: &str = "\
 cargo bench --bench load -- [OPTIONS]
 
   --seconds N      length of one measurement (3)
   --rounds N       measurements of each figure, whose median is printed (3)
-  --only WORK,…    of: http stdio list churn idle start (all)
+  --only WORK,…    of: http stdio eras list churn idle start (all)
   --idle N         sessions with an open stream (1000)
   --bytes N        text in each call and in its answer (200)
   --switchbox FILE another binary to measure
@@ -173,6 +174,11 @@ fn measure(options: &Options) -> Result<(), String> {
         )?;
     }
     table.print();
+    if options.wants("eras") {
+        let mut table = Table::new(&["req/s", "CPU µs/req", "p50 µs", "p99 µs", "ratio"]);
+        eras::measure(options, &mut table)?;
+        table.print();
+    }
     let mut table = Table::new(&["first list ms", "RSS MiB", "KiB/session"]);
     if options.wants("idle") {
         table.add(idle(options)?);
@@ -194,7 +200,12 @@ fn calls(
     let label = format!("call, {kind} server");
     for connections in [1, 16, 64] {
         let call = |subject: &Subject| -> Box<dyn Work> {
-            Box::new(Call::new(subject.tool("echo"), options.bytes))
+            Box::new(Call::new(
+                subject.tool("echo"),
+                options.bytes,
+                Era::Legacy,
+                "{}",
+            ))
         };
         compare(options, table, &label, connections, subjects, call)?;
     }

@@ -81,13 +81,27 @@ fn stat(pid: u32) -> Option<Vec<String>> {
     Some(after_name.split_whitespace().map(str::to_owned).collect())
 }
 
-/// User and system time of these processes so far, in seconds.
+/// Time on a processor of these processes so far, in seconds: to the nanosecond where the kernel tells for each
+/// thread, else in ticks.
 pub(crate) fn cpu_seconds(pids: &[u32]) -> f64 {
-    let ticks = |pid: &u32| -> Option<f64> {
-        let fields = stat(*pid)?;
-        Some(fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?)
+    let ticks = |pid: u32| -> Option<f64> {
+        let fields = stat(pid)?;
+        let ticks = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
+        Some(ticks / TICKS_PER_SECOND)
     };
-    pids.iter().filter_map(ticks).sum::<f64>() / TICKS_PER_SECOND
+    pids.iter()
+        .filter_map(|pid| scheduled(*pid).or_else(|| ticks(*pid)))
+        .sum()
+}
+
+/// What the scheduler says that a process's threads ran, in seconds; threads that ended are not in it.
+fn scheduled(pid: u32) -> Option<f64> {
+    let mut nanoseconds = 0.0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let text = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        nanoseconds += text.split_whitespace().next()?.parse::<f64>().ok()?;
+    }
+    Some(nanoseconds / 1e9)
 }
 
 /// Resident memory of these processes, in KiB; pages that they share count in each.

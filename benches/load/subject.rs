@@ -3,7 +3,7 @@
 use crate::drive::Client;
 use crate::fixture;
 use crate::process::{self, Running};
-use crate::work::{self, Host};
+use crate::work::{self, Era, Host};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,6 +24,25 @@ impl Upstreams {
         let own = std::env::current_exe().expect("this program has a path");
         let entry = |n| json!({ "command": own, "args": ["fixture-stdio", format!("s{n}")] });
         Upstreams((0..count).map(|n| (format!("s{n}"), entry(n))).collect())
+    }
+
+    /// One server of each era over each transport, named for both.
+    pub(crate) fn of_both_eras(fixture: &fixture::Http) -> Upstreams {
+        let own = std::env::current_exe().expect("this program has a path");
+        let of_era = |era: Era| {
+            let era = era.word();
+            let (http, stdio) = (format!("{era}-http"), format!("{era}-stdio"));
+            let url = format!("http://127.0.0.1:{}/{http}/mcp", fixture.port);
+            let child = json!({ "command": own, "args": ["fixture-stdio", stdio] });
+            vec![(http, json!({ "url": url })), (stdio, child)]
+        };
+        Upstreams(
+            [Era::Legacy, Era::Modern]
+                .map(of_era)
+                .into_iter()
+                .flatten()
+                .collect(),
+        )
     }
 
     fn config(&self) -> String {
