@@ -48,6 +48,14 @@ fn check_members(input: &[u8], whole: Span) {
 
 fn check_envelope(envelope: &Envelope<'_>) {
     let text = envelope.text;
+    let places = envelope.params.map(|params| parse::members(text, params));
+    for (_, known) in places.into_iter().flatten() {
+        if text[known.start] == b'{' {
+            let again = Envelope::parse_knowing(text, known.of(text)).expect("it was read before");
+            assert_eq!(again.kind, envelope.kind);
+            assert_eq!(again.params, envelope.params);
+        }
+    }
     let (Kind::Request { id, .. } | Kind::Result { id, .. }) = &envelope.kind else {
         return;
     };

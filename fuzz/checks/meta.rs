@@ -51,6 +51,13 @@ pub(crate) fn check(input: &[u8]) {
         (Err(fault), Err(member)) => return assert_eq!(fault.member, member),
         (ours, theirs) => panic!("{ours:?} and {theirs:?}"),
     };
+    if let Some(meta) = params.meta {
+        let said = meta.of(input);
+        let read = parse::check(said).map(|whole| Meta::parse(said, whole));
+        let read = read.expect("it is a value").expect("it was read before");
+        let again = Params::parse_knowing(input, Some(whole), Some((said, &read)));
+        assert_eq!(again, Ok(params));
+    }
     let places = [
         params.name,
         params.arguments,
@@ -75,9 +82,13 @@ pub(crate) fn check(input: &[u8]) {
         level,
         subscription,
         token,
+        has_others,
     } = params.modern;
     let places = [version, capabilities, client, level, subscription, token];
     check_places(input, &places, &meta);
+    let members = params.meta.into_iter();
+    let members = members.flat_map(|meta| parse::members(input, meta)).count();
+    assert_eq!(has_others, members > places.iter().flatten().count());
     let fault = params.modern.complete(input).err();
     assert_eq!(fault.map(|fault| fault.member), incomplete(&meta));
 }

@@ -200,6 +200,8 @@ pub struct RequestHead<'a> {
     pub last_event_id: Option<&'a str>,
     /// `X-Forwarded-For`: the last line of it, which the nearest proxy wrote.
     pub forwarded_for: Option<&'a str>,
+    /// Whether there are fields whose names begin with `Mcp-Param-`.
+    has_mcp_params: bool,
     bytes: &'a [u8],
 }
 
@@ -243,12 +245,17 @@ impl<'a> RequestHead<'a> {
 
     /// What follows `Mcp-Param-` in the names of such fields, and their values, in the order they came.
     pub fn mcp_params(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
-        const PREFIX: &str = "mcp-param-";
-        self.fields().filter_map(|(name, value)| {
-            let (start, rest) = name.split_at_checked(PREFIX.len())?;
-            start.eq_ignore_ascii_case(PREFIX).then_some((rest, value))
-        })
+        let fields = self.has_mcp_params.then(|| self.fields());
+        let fields = fields.into_iter().flatten();
+        fields.filter_map(|(name, value)| mcp_param(name).map(|rest| (rest, value)))
     }
+}
+
+/// What follows `Mcp-Param-` in the name of a field, if it begins like that.
+fn mcp_param(name: &str) -> Option<&str> {
+    const PREFIX: &str = "mcp-param-";
+    let (start, rest) = name.split_at_checked(PREFIX.len())?;
+    start.eq_ignore_ascii_case(PREFIX).then_some(rest)
 }
 
 /// What follows the one empty line that may stand before a request. RFC 9112 §2.2.
@@ -398,6 +405,7 @@ fn read(input: &[u8]) -> Result<Option<(RequestHead<'_>, usize)>, HeadError> {
         mcp_name: Mirrored::Absent,
         last_event_id: None,
         forwarded_for: None,
+        has_mcp_params: false,
         bytes: &input[..used],
     };
     let mut host = None;
@@ -412,6 +420,7 @@ fn read(input: &[u8]) -> Result<Option<(RequestHead<'_>, usize)>, HeadError> {
             return Err(HeadError::BareLineEnd);
         }
         let Some((name, known)) = Known::of(field.name) else {
+            head.has_mcp_params |= mcp_param(field.name).is_some();
             match Known::twin_of(field.name) {
                 Some(name) => return Err(HeadError::Underscore(name)),
                 None => continue,

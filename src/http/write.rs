@@ -37,9 +37,8 @@ pub fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     let start = out.len();
     out.extend_from_slice(value);
     for byte in &mut out[start..] {
-        if matches!(byte, 0..=8 | 10..=31 | 127) {
-            *byte = b' ';
-        }
+        let may_stand = !matches!(byte, 0..=8 | 10..=31 | 127);
+        *byte = if may_stand { *byte } else { b' ' };
     }
     out.extend_from_slice(b"\r\n");
 }

@@ -4,7 +4,6 @@
 //! change names stays where it is, so that numbers, escapes, order and unknown members survive.
 
 use super::parse::{self, Key, Span};
-use super::write;
 use std::borrow::Cow;
 
 /// What becomes of a member.
@@ -140,13 +139,14 @@ impl<'a> Edits<'a> {
         self.changes
             .sort_by_key(|(place, _)| (place.start, place.end));
         let grown: usize = self.changes.iter().map(|(_, new)| new.len()).sum();
-        let changes: Vec<(Span, &[u8])> = self
-            .changes
-            .iter()
-            .map(|(place, new)| (*place, &**new))
-            .collect();
         let mut out = Vec::with_capacity(self.text.len() + grown);
-        write::spliced(&mut out, self.text, &changes);
+        let mut at = 0;
+        for (place, new) in &self.changes {
+            out.extend_from_slice(&self.text[at..place.start]);
+            out.extend_from_slice(new);
+            at = place.end;
+        }
+        out.extend_from_slice(&self.text[at..]);
         Some(out)
     }
 

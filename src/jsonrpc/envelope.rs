@@ -4,7 +4,7 @@
 //! envelope may stand there once, and nothing may stand there that a reader who ignores case would take
 //! for one (CVE-2026-27896).
 
-use super::parse::{self, ParseError, Span};
+use super::parse::{self, Among, ParseError, Span};
 use crate::config::limits::ID_BYTES_MAX;
 use std::borrow::Cow;
 
@@ -56,30 +56,34 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// See [`EnvelopeError`]. JSON-RPC 2.0 §4, §5; MCP 2025-11-25 basic: ids are strings or integers.
     pub fn parse(text: &'a [u8]) -> Result<Envelope<'a>, EnvelopeError> {
-        let whole = parse::check(text).map_err(EnvelopeError::Parse)?;
+        Envelope::parse_knowing(text, &[])
+    }
+
+    /// Like [`parse`](Envelope::parse); `known` is an object that stood in the params of a message that was
+    /// accepted before, or nothing, see [`parse::check_members`].
+    ///
+    /// # Errors
+    /// As [`parse`](Envelope::parse).
+    pub fn parse_knowing(text: &'a [u8], known: &[u8]) -> Result<Envelope<'a>, EnvelopeError> {
+        let mut found: [Option<Span>; 6] = [None; 6];
+        let mut twice = None;
+        let whole = parse::check_members(text, known, |key, value| match key.among(&MEMBERS) {
+            Among::Is(index) if found[index].replace(value).is_some() => {
+                twice = Some("a member of the envelope stands there twice");
+            }
+            Among::Resembles(_) => {
+                twice = Some("a member differs from one of the envelope only in case");
+            }
+            Among::Is(_) | Among::Unknown => {}
+        })
+        .map_err(EnvelopeError::Parse)?;
         match text[whole.start] {
             b'{' => {}
             b'[' => return Err(EnvelopeError::Batch),
             _ => return invalid(None, "a message is a JSON object"),
         }
-        let mut found: [Option<Span>; 6] = [None; 6];
-        let mut twice = None;
-        for (key, value) in parse::members(text, whole) {
-            match MEMBERS.iter().position(|name| key.is(name)) {
-                Some(index) if found[index].replace(value).is_some() => {
-                    twice = Some("a member of the envelope stands there twice");
-                }
-                Some(_) => {}
-                None if MEMBERS.iter().any(|name| key.resembles(name)) => {
-                    twice = Some("a member differs from one of the envelope only in case");
-                }
-                None => {}
-            }
-        }
         let [version, id, method, params, result, error] = found;
-        let own = id
-            .filter(|id| is_id(id.of(text)))
-            .map(|id| id.of(text).to_vec());
+        let own = id.map(|id| id.of(text)).filter(|id| is_id(id));
         if let Some(fact) = twice {
             return invalid(own, fact);
         }
@@ -126,7 +130,8 @@ impl<'a> Envelope<'a> {
     }
 }
 
-fn invalid<T>(id: Option<Vec<u8>>, fact: &'static str) -> Result<T, EnvelopeError> {
+fn invalid<T>(id: Option<&[u8]>, fact: &'static str) -> Result<T, EnvelopeError> {
+    let id = id.map(<[u8]>::to_vec);
     Err(EnvelopeError::Invalid { id, fact })
 }
 

@@ -4,7 +4,12 @@
 //! nothing around it but white space. It keeps no values: numbers, key order and unknown members survive
 //! because nobody rewrites them. It does not know JSON-RPC.
 
+mod key;
+
+pub use key::{Among, Key};
+
 use crate::config::limits::JSON_DEPTH_MAX;
+use key::unescape;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -41,96 +46,46 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
-/// A member's name as it stands in the text, without its quotes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key<'a> {
-    raw: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Key<'a> {
-    /// Index of the first byte of its member: the quote before the name.
-    pub fn start(self) -> usize {
-        self.at
-    }
-
-    /// The name with its escapes resolved; `None` if they name half a surrogate pair.
-    pub fn text(self) -> Option<Cow<'a, str>> {
-        unescape(self.raw)
-    }
-
-    /// Whether this is exactly that name, however it is escaped.
-    pub fn is(self, name: &str) -> bool {
-        self.raw == name.as_bytes()
-            || (self.raw.contains(&b'\\') && self.text().is_some_and(|text| text == name))
-    }
-
-    /// Whether a lenient reader could take this for `name` although it is not: other case, or the two
-    /// letters outside ASCII that fold into it (U+017F to s, U+212A to k), as Go's decoder does.
-    pub fn resembles(self, name: &str) -> bool {
-        if self.raw.is_ascii() && !self.raw.contains(&b'\\') {
-            return self.raw.len() == name.len()
-                && self.raw != name.as_bytes()
-                && self.raw.eq_ignore_ascii_case(name.as_bytes());
-        }
-        let Some(text) = self.text() else {
-            return false;
-        };
-        let folded = text.chars().map(|c| match c {
-            '\u{17f}' => 's',
-            '\u{212a}' => 'k',
-            c => c.to_ascii_lowercase(),
-        });
-        text != name && folded.eq(name.chars().map(|c| c.to_ascii_lowercase()))
-    }
-
-    /// Which of `names` this is, or could be taken for.
-    pub fn among(self, names: &[&str]) -> Among {
-        // Nearly all keys are written plainly: one look at their bytes then serves every comparison.
-        let plain = self.raw.is_ascii() && memchr::memchr(b'\\', self.raw).is_none();
-        let is = |name: &&str| match plain {
-            true => self.raw == name.as_bytes(),
-            false => self.is(name),
-        };
-        let resembles = |name: &&str| match plain {
-            true => self.raw.eq_ignore_ascii_case(name.as_bytes()),
-            false => self.resembles(name),
-        };
-        if let Some(place) = names.iter().position(is) {
-            return Among::Is(place);
-        }
-        match names.iter().position(resembles) {
-            Some(place) => Among::Resembles(place),
-            None => Among::Unknown,
-        }
-    }
-}
-
-/// What a [`Key`] is to a list of names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Among {
-    /// The name at this place of the list, exactly.
-    Is(usize),
-    /// Not that name, but a lenient reader could take it for it; see [`Key::resembles`].
-    Resembles(usize),
-    /// None of them.
-    Unknown,
-}
-
 /// Checks that `text` is one JSON value and gives its place.
 ///
 /// # Errors
 /// The first place that is not UTF-8, not JSON, or nested deeper than [`JSON_DEPTH_MAX`].
 pub fn check(text: &[u8]) -> Result<Span, ParseError> {
-    if let Err(error) = std::str::from_utf8(text) {
+    check_members(text, &[], |_, _| {})
+}
+
+/// Like [`check`], and shows `visit` the members of the value on the way, if it is an object. They count only
+/// once all of it is accepted.
+///
+/// `known` is an object that stood two deep in a text that was accepted before, or nothing: where it stands two
+/// deep again, it is passed over at the cost of a comparison. An object says itself where it ends.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_members<'a>(
+    text: &'a [u8],
+    known: &[u8],
+    mut visit: impl FnMut(Key<'a>, Span),
+) -> Result<Span, ParseError> {
+    // Most of it is ASCII, which is seen faster than that it is UTF-8.
+    if !text.is_ascii()
+        && let Err(error) = std::str::from_utf8(text)
+    {
         return Err(ParseError {
             at: error.valid_up_to(),
             fact: "not UTF-8",
         });
     }
-    let mut scanner = Scanner { text, at: 0 };
+    let mut scanner = Scanner { text, at: 0, known };
     scanner.blank();
-    let span = scanner.value(0)?;
+    let start = scanner.at;
+    let span = if scanner.peek() == Some(b'{') {
+        scanner.object(0, &mut |key, value| visit(Key::at(text, key), value))?;
+        let end = scanner.at;
+        Span { start, end }
+    } else {
+        scanner.value(0)?
+    };
     scanner.blank();
     if scanner.at < text.len() {
         return scanner.wrong("something follows the value");
@@ -140,9 +95,16 @@ pub fn check(text: &[u8]) -> Result<Span, ParseError> {
 
 /// The members of the object at `span` of a text that [`check`] has accepted; none if it is no object.
 pub fn members(text: &[u8], span: Span) -> Members<'_> {
+    members_knowing(text, span, &[])
+}
+
+/// Like [`members`]; a member's value that is `known`, an object that was accepted before, is passed over at the
+/// cost of a comparison.
+pub fn members_knowing<'a>(text: &'a [u8], span: Span, known: &'a [u8]) -> Members<'a> {
     let mut scanner = Scanner {
         text: &text[..span.end],
         at: span.start,
+        known,
     };
     let open = scanner.take(b'{');
     Members { scanner, open }
@@ -153,6 +115,7 @@ pub fn elements(text: &[u8], span: Span) -> Elements<'_> {
     let mut scanner = Scanner {
         text: &text[..span.end],
         at: span.start,
+        known: &[],
     };
     let open = scanner.take(b'[');
     Elements { scanner, open }
@@ -201,10 +164,11 @@ impl<'a> Iterator for Members<'a> {
         self.scanner.blank();
         self.scanner.take(b':');
         self.scanner.blank();
-        let value = self.scanner.skip()?;
-        let raw = &self.scanner.text[key.start + 1..key.end - 1];
-        let at = key.start;
-        Some((Key { raw, at }, value))
+        let value = match self.scanner.pass_known() {
+            Some(value) => value,
+            None => self.scanner.skip()?,
+        };
+        Some((Key::at(self.scanner.text, key), value))
     }
 }
 
@@ -235,7 +199,11 @@ impl Iterator for Elements<'_> {
 struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
+    known: &'a [u8],
 }
+
+/// How deep a known object stands: in a message, as a member of `params`.
+const KNOWN_DEPTH: usize = 2;
 
 impl Scanner<'_> {
     fn peek(&self) -> Option<u8> {
@@ -268,7 +236,8 @@ impl Scanner<'_> {
         let start = self.at;
         match self.peek() {
             Some(b'"') => return self.string(),
-            Some(b'{') => self.object(depth)?,
+            Some(b'{') if depth == KNOWN_DEPTH && self.pass_known().is_some() => {}
+            Some(b'{') => self.object(depth, &mut |_, _| {})?,
             Some(b'[') => self.array(depth)?,
             Some(b't') => self.word(b"true")?,
             Some(b'f') => self.word(b"false")?,
@@ -282,7 +251,21 @@ impl Scanner<'_> {
         })
     }
 
-    fn object(&mut self, depth: usize) -> Result<(), ParseError> {
+    /// Passes over the known object, if it begins here.
+    fn pass_known(&mut self) -> Option<Span> {
+        let start = self.at;
+        let stands_here = !self.known.is_empty() && self.text[start..].starts_with(self.known);
+        self.at += if stands_here { self.known.len() } else { 0 };
+        let end = self.at;
+        stands_here.then_some(Span { start, end })
+    }
+
+    /// Checks an object, and shows `visit` where its members' names and values stand.
+    fn object(
+        &mut self,
+        depth: usize,
+        visit: &mut impl FnMut(Span, Span),
+    ) -> Result<(), ParseError> {
         self.descend(depth)?;
         self.blank();
         if self.take(b'}') {
@@ -293,13 +276,14 @@ impl Scanner<'_> {
             if self.peek() != Some(b'"') {
                 return self.wrong("no member name");
             }
-            self.string()?;
+            let name = self.string()?;
             self.blank();
             if !self.take(b':') {
                 return self.wrong("no colon");
             }
             self.blank();
-            self.value(depth + 1)?;
+            let value = self.value(depth + 1)?;
+            visit(name, value);
             self.blank();
             if self.take(b'}') {
                 return Ok(());
@@ -348,7 +332,29 @@ impl Scanner<'_> {
         Ok(())
     }
 
+    /// Checks the string that begins here.
+    #[inline]
     fn string(&mut self) -> Result<Span, ParseError> {
+        // Names are short and plain, as are most values: for those it ends here.
+        let (start, inside) = (self.at, self.at + 1);
+        for at in [inside, inside + 8] {
+            let Some(special) = self.special_at(at) else {
+                break;
+            };
+            if special != 0 {
+                let at = at + special.trailing_zeros() as usize / 8;
+                if self.text[at] != b'"' {
+                    break;
+                }
+                self.at = at + 1;
+                let end = self.at;
+                return Ok(Span { start, end });
+            }
+        }
+        self.long_string()
+    }
+
+    fn long_string(&mut self) -> Result<Span, ParseError> {
         let start = self.at;
         self.at += 1;
         loop {
@@ -385,24 +391,39 @@ impl Scanner<'_> {
         }
     }
 
-    /// Passes over characters of a string that mean themselves, eight at a time: a message is mostly these.
+    /// Passes over characters of a string that mean themselves, many at a time: a message is mostly these.
     fn pass_plain(&mut self) {
-        const ONES: u64 = u64::from_le_bytes([1; 8]);
-        const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
-        // Sets the high bit of every byte that is zero; a borrow may set more, but only above a true one.
-        let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-        while let Some(Ok(bytes)) = self.text.get(self.at..self.at + 8).map(<[u8; 8]>::try_from) {
-            let word = u64::from_le_bytes(bytes);
-            let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-            let quote = zeros(word ^ (ONES * u64::from(b'"')));
-            let escape = zeros(word ^ (ONES * u64::from(b'\\')));
-            let special = control | quote | escape;
+        // Written so that the compiler can look at a whole vector at once.
+        let special = |byte: &u8| u8::from(*byte < 0x20 || *byte == b'"' || *byte == b'\\');
+        while let Some(block) = self.text.get(self.at..self.at + 32) {
+            if block.iter().fold(0, |any, byte| any | special(byte)) != 0 {
+                break;
+            }
+            self.at += 32;
+        }
+        while let Some(special) = self.special_at(self.at) {
             if special != 0 {
                 self.at += special.trailing_zeros() as usize / 8;
                 return;
             }
             self.at += 8;
         }
+    }
+
+    /// Which of the eight bytes at `at` do not mean themselves in a string: the lowest bit that is set is of the
+    /// first of them. Nothing where there are no eight.
+    #[inline]
+    fn special_at(&self, at: usize) -> Option<u64> {
+        const ONES: u64 = u64::from_le_bytes([1; 8]);
+        const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
+        // Sets the high bit of every byte that is zero; a borrow may set more, but only above a true one.
+        let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+        let bytes = self.text.get(at..at + 8)?;
+        let word = u64::from_le_bytes(bytes.try_into().ok()?);
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        let quote = zeros(word ^ (ONES * u64::from(b'"')));
+        let escape = zeros(word ^ (ONES * u64::from(b'\\')));
+        Some(control | quote | escape)
     }
 
     fn number(&mut self) -> Result<(), ParseError> {
@@ -470,44 +491,6 @@ impl Scanner<'_> {
             }
         }
     }
-}
-
-/// Resolves the escapes of a string's inside that was checked before.
-fn unescape(raw: &[u8]) -> Option<Cow<'_, str>> {
-    let raw = std::str::from_utf8(raw).ok()?;
-    if !raw.contains('\\') {
-        return Some(Cow::Borrowed(raw));
-    }
-    let mut text = String::with_capacity(raw.len());
-    let mut rest = raw;
-    while let Some(at) = rest.find('\\') {
-        text.push_str(&rest[..at]);
-        let escape = *rest.as_bytes().get(at + 1)?;
-        rest = &rest[at + 2..];
-        text.push(match escape {
-            b'b' => '\u{8}',
-            b'f' => '\u{c}',
-            b'n' => '\n',
-            b'r' => '\r',
-            b't' => '\t',
-            b'u' => {
-                let mut unit = u32::from_str_radix(rest.get(..4)?, 16).ok()?;
-                rest = &rest[4..];
-                if (0xd800..0xdc00).contains(&unit) {
-                    let low = u32::from_str_radix(rest.strip_prefix("\\u")?.get(..4)?, 16).ok()?;
-                    if !(0xdc00..0xe000).contains(&low) {
-                        return None;
-                    }
-                    rest = &rest[6..];
-                    unit = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
-                }
-                char::from_u32(unit)?
-            }
-            other => char::from(other),
-        });
-    }
-    text.push_str(rest);
-    Some(Cow::Owned(text))
 }
 
 #[cfg(test)]

@@ -31,11 +31,17 @@ fn looks_encoded(value: &str) -> bool {
     value.starts_with(SENTINEL_START) && value.ends_with(SENTINEL_END)
 }
 
+/// Whether a value can stand in a field as it is.
+fn is_plain(value: &str) -> bool {
+    let odd = |byte: u8| u8::from(!matches!(byte, b' '..=b'~'));
+    let printable = value.bytes().fold(0, |any, byte| any | odd(byte)) == 0;
+    printable && value.trim_ascii() == value && !looks_encoded(value)
+}
+
 /// A value as it stands in a field: itself, or as Base64 between `=?base64?` and `?=` if it could not be
 /// read back otherwise. "Value Encoding".
 pub fn encode(value: &str) -> Cow<'_, str> {
-    let printable = value.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-    if printable && value.trim_ascii() == value && !looks_encoded(value) {
+    if is_plain(value) {
         return Cow::Borrowed(value);
     }
     let text = base64::encode(value.as_bytes(), Form::Standard);
@@ -142,9 +148,13 @@ impl<'a> Mirror<'a> {
     /// # Errors
     /// See [`Reason`].
     pub fn check_method(&self, method: &str) -> Result<(), Mismatch> {
-        match once(METHOD, self.method)? {
-            value if value == method => Ok(()),
-            _ => mismatch(METHOD, Reason::Differs),
+        match self.method {
+            // The way of nearly all.
+            Mirrored::Once(value) if value == method.as_bytes() && value.is_ascii() => Ok(()),
+            field => {
+                once(METHOD, field)?;
+                mismatch(METHOD, Reason::Differs)
+            }
         }
     }
 
@@ -153,6 +163,13 @@ impl<'a> Mirror<'a> {
     /// # Errors
     /// See [`Reason`].
     pub fn check_name(&self, name: &str) -> Result<(), Mismatch> {
+        // What stands there as it is, and would be written so.
+        if let Mirrored::Once(value) = self.name
+            && value == name.as_bytes()
+            && is_plain(name)
+        {
+            return Ok(());
+        }
         match decode(once(NAME, self.name)?) {
             Some(value) if value == name => Ok(()),
             Some(_) => mismatch(NAME, Reason::Differs),

@@ -58,6 +58,8 @@ pub struct Meta {
     pub token: Option<Span>,
     /// The listen that a notification belongs to.
     pub subscription: Option<Span>,
+    /// Whether there are members that nobody here looks at.
+    pub has_others: bool,
 }
 
 /// What is wrong with a request's parameters, and with which member of them.
@@ -118,7 +120,10 @@ impl Meta {
             let at = match key.among(&NAMES) {
                 Among::Is(at) => at,
                 Among::Resembles(at) => return Err(Fault::twin(NAMES[at])),
-                Among::Unknown => continue,
+                Among::Unknown => {
+                    meta.has_others = true;
+                    continue;
+                }
             };
             let place = match at {
                 0 => &mut meta.token,
@@ -133,6 +138,30 @@ impl Meta {
             }
         }
         Ok(meta)
+    }
+
+    /// Whether the next request of the same client is likely to say the same: nothing in it is of this one alone.
+    pub fn is_lasting(&self) -> bool {
+        self.token.is_none() && self.subscription.is_none() && !self.has_others
+    }
+
+    /// The same in a text in which all of it stands `from` bytes further behind.
+    pub fn behind(&self, from: usize) -> Meta {
+        let behind = |span: Option<Span>| {
+            span.map(|span| Span {
+                start: span.start + from,
+                end: span.end + from,
+            })
+        };
+        Meta {
+            version: behind(self.version),
+            capabilities: behind(self.capabilities),
+            client: behind(self.client),
+            level: behind(self.level),
+            token: behind(self.token),
+            subscription: behind(self.subscription),
+            has_others: self.has_others,
+        }
     }
 
     /// Whether the request says all that a modern one must, each member of its kind.
@@ -155,11 +184,18 @@ impl Meta {
             return Err(Fault::new(CAPABILITIES, "exceeds 16384 bytes"));
         }
         if let Some(client) = self.client {
-            let says = |name| {
-                parse::member(text, client, name)
-                    .is_some_and(|value| parse::string(text, value).is_some())
-            };
-            if !says("name") || !says("version") {
+            let (mut name, mut version) = (false, false);
+            for (key, value) in parse::members(text, client) {
+                let says = if key.is("name") {
+                    &mut name
+                } else if key.is("version") {
+                    &mut version
+                } else {
+                    continue;
+                };
+                *says = parse::string(text, value).is_some();
+            }
+            if !name || !version {
                 return Err(Fault::new(
                     CLIENT,
                     "must be an object with a name and a version",

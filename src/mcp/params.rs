@@ -67,12 +67,27 @@ impl Params {
     /// The first member that stands there twice or is spelt in another case, in `_meta` too; `params` or
     /// `_meta` if it is no object.
     pub fn parse(text: &[u8], span: Option<Span>) -> Result<Params, Fault> {
+        Params::parse_knowing(text, span, None)
+    }
+
+    /// Like [`parse`](Params::parse), where a `_meta` is known that was read before: its text, and what that reads
+    /// as by itself.
+    ///
+    /// # Errors
+    /// As [`parse`](Params::parse).
+    pub fn parse_knowing(
+        text: &[u8],
+        span: Option<Span>,
+        known: Option<(&[u8], &Meta)>,
+    ) -> Result<Params, Fault> {
+        let (known, read) = known.unzip();
+        let known = known.unwrap_or_default();
         let mut params = Params::default();
         let Some(span) = span else { return Ok(params) };
         if text[span.start] != b'{' {
             return Err(Fault::no_object("params"));
         }
-        for (key, value) in parse::members(text, span) {
+        for (key, value) in parse::members_knowing(text, span, known) {
             let at = match key.among(&NAMES) {
                 Among::Is(at) => at,
                 Among::Resembles(at) => return Err(Fault::twin(NAMES[at])),
@@ -99,7 +114,10 @@ impl Params {
             }
         }
         if let Some(meta) = params.meta {
-            params.modern = Meta::parse(text, meta)?;
+            params.modern = match read {
+                Some(read) if meta.of(text) == known => read.behind(meta.start),
+                _ => Meta::parse(text, meta)?,
+            };
         }
         Ok(params)
     }
@@ -175,6 +193,26 @@ mod tests {
         assert_eq!(found.name.unwrap().of(json.as_bytes()), b"\"me\"");
         assert_eq!(found.modern.token.unwrap().of(json.as_bytes()), b"7");
         assert_eq!(found.uri, None);
+    }
+
+    #[test]
+    fn known_meta_reads_as_if_it_were_not_known() {
+        let said = r#"{"progressToken":7,"io.modelcontextprotocol/logLevel":"info","x":{}}"#;
+        let read = Meta::parse(said.as_bytes(), parse::check(said.as_bytes()).unwrap()).unwrap();
+        for json in [
+            r#"{"name":"t","_meta":@}"#,
+            r#"{ "_meta" : @ , "arguments":@}"#,
+            r#"{"_meta":{"progressToken":8},"arguments":{"_meta":@}}"#,
+            r#"{"_meta":@,"_meta":@}"#,
+            r#"{"name":"t"}"#,
+        ] {
+            let json = json.replace('@', said);
+            let text = json.as_bytes();
+            let whole = Some(parse::check(text).unwrap());
+            let known = Some((said.as_bytes(), &read));
+            let found = Params::parse_knowing(text, whole, known);
+            assert_eq!(found, Params::parse(text, whole), "{json}");
+        }
     }
 
     #[test]

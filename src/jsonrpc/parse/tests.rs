@@ -105,6 +105,38 @@ fn what_is_not_utf_8_is_refused() {
 }
 
 #[test]
+fn what_is_known_changes_neither_verdict_nor_places() {
+    let known = r#"{"a":[1,"}"],"b":{"c":{}}}"#;
+    let deep = format!(r#"{{"p":{{"_meta":@,"x":{}"#, "[".repeat(JSON_DEPTH_MAX));
+    for text in [
+        r#"{"id":1,"params":{"_meta":@,"name":"t"}}"#,
+        r#" { "params" : { "name" : "t" , "_meta" : @ } } "#,
+        r#"{"params":{"_meta":@@}}"#,
+        r#"{"params":{"_meta":@x}}"#,
+        r#"{"params":{"_meta":@"#,
+        r#"{"params":{"_meta":"@"}}"#,
+        r#"{"params":{@:1}}"#,
+        r#"{"_meta":@,"params":[@,@]}"#,
+        r#"{"params":{"_meta":{"_meta":@}}}"#,
+        "@",
+        &deep,
+    ] {
+        let text = text.replace('@', known);
+        let text = text.as_bytes();
+        let mut shown = Vec::new();
+        let verdict = check_members(text, known.as_bytes(), |key, value| {
+            shown.push((key, value))
+        });
+        assert_eq!(verdict, check(text), "{}", String::from_utf8_lossy(text));
+        let Ok(whole) = verdict else { continue };
+        assert!(members(text, whole).eq(shown));
+        for span in members(text, whole).map(|(_, value)| value) {
+            assert!(members_knowing(text, span, known.as_bytes()).eq(members(text, span)));
+        }
+    }
+}
+
+#[test]
 fn members_are_found_where_they_stand() {
     let text = br#" { "a" : [1, {"b": 2}] ,"c\u0064":"x,}" , "e": -1.50 } "#;
     let span = check(text).unwrap();
