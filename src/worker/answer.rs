@@ -18,9 +18,10 @@ use crate::mcp::method::Method;
 use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::session::replay::EventId;
-use memchr::{memchr2, memmem};
+use memchr::memchr2;
+use memchr::memmem::Finder;
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The field that announces a JSON answer.
 pub(super) const JSON: Field<'static> = ("content-type", b"application/json");
@@ -156,7 +157,8 @@ impl Worker {
         let Some(mut exchange) = self.exchanges.remove(exchange_ticket(id)) else {
             return;
         };
-        let mut text = Vec::new();
+        let (Ok(body_text) | Err(body_text)) = body;
+        let mut text = Vec::with_capacity(body_text.len() + exchange.id.len() + 40);
         let (outcome, status) = match body {
             Ok(result) => {
                 write::result(&mut text, &exchange.id, result);
@@ -583,7 +585,8 @@ impl Worker {
 
 /// Whether a tool's result says `isError`. The word is looked for first: most results do not have it.
 fn says_error(text: &[u8]) -> bool {
-    memmem::find(text, b"\"isError\"").is_some()
+    static WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"isError\""));
+    WORD.find(text).is_some()
         && parse::check(text)
             .ok()
             .and_then(|whole| parse::member(text, whole, "result"))

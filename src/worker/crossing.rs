@@ -17,7 +17,8 @@ use crate::mcp::meta::OURSELVES;
 use crate::mcp::method::Method;
 use crate::mcp::revision::Revision;
 use crate::refusal::Refusal;
-use memchr::memmem;
+use memchr::memmem::Finder;
+use std::sync::LazyLock;
 
 impl Worker {
     /// Answers an exchange in which at least one side is modern.
@@ -44,23 +45,24 @@ impl Worker {
 
     /// Answers a modern client with a modern server's result, unless that asks what the client has not declared.
     fn answer_modern(&mut self, id: ExchangeId, text: &[u8], response: Response, result: Span) {
+        static TASK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("taskId"));
+        static INPUT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("input_required"));
         let exchange = self.exchanges.get(exchange_ticket(id));
-        let declared = exchange.and_then(|exchange| exchange.declared.as_ref());
-        let capabilities = declared.map(|declared| declared.capabilities.text().clone());
         // Few results hold these words at all.
-        if memmem::find(text, b"taskId").is_some()
+        if TASK.find(text).is_some()
             && exchange.is_some_and(|exchange| exchange.tasking != Tasking::Client)
             && result::result_type(text, result) == Outcome::Task
         {
             return self.refuse_result(id);
         }
-        if memmem::find(text, b"input_required").is_some()
+        if INPUT.find(text).is_some()
             && result::result_type(text, result) == Outcome::InputRequired
-            && let Some(capabilities) = capabilities
+            && let Some(declared) = exchange.and_then(|exchange| exchange.declared.as_ref())
             && let Ok(required) = InputRequired::parse(text, result)
         {
             let needs = required.requests.iter();
             let needs = needs.map(|asked| Need::of(asked.method, text, asked.params));
+            let capabilities = declared.capabilities.text();
             let unmet = |need: &Need| !need.is_met_by(capabilities.as_bytes());
             if let Some(need) = needs.flatten().find(unmet) {
                 return self.refuse(id, Refusal::CapabilityMissing(need.to_json().into()));

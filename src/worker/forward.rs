@@ -267,7 +267,12 @@ impl Worker {
         let session = pending
             .session
             .and_then(|session| partner.sessions.get(&session));
-        let suited = suited(outgoing, era, session.map(|session| &**session));
+        let suited = suited(
+            outgoing,
+            era,
+            session.map(|session| &**session),
+            &mut self.own_metas,
+        );
         let ticket = self.pendings.insert(Pending { era, ..pending });
         let wire = wire_id::pack(self.id, ticket);
         match child {

@@ -93,9 +93,9 @@ impl Worker {
         outgoing: Outgoing,
     ) -> Option<(Key, Outgoing)> {
         let place = key.server;
-        let server = self.table.servers[place].clone();
+        let server = &self.table.servers[place];
         let exchange = self.exchanges.get(exchange_ticket(id))?;
-        let Some(declared) = exchange.declared.clone() else {
+        let Some(declared) = &exchange.declared else {
             return Some((key, outgoing));
         };
         let asked = declared.capabilities.may_be_asked();
@@ -105,6 +105,7 @@ impl Worker {
         if !needed {
             return Some((key, outgoing));
         }
+        let (server, declared) = (server.clone(), declared.clone());
         let who = (
             declared.capabilities.text().clone(),
             exchange.principal.clone(),

@@ -5,7 +5,7 @@ use super::effect::OpsPath;
 use super::exchange::Sink;
 use super::intent::{Intent, Note, Reply};
 use super::message::Caller;
-use super::modern::{names_modern, says_modern};
+use super::modern::{Card, names_modern, says_modern};
 use super::sse_front::Half;
 use super::{Front, Worker};
 use crate::auth::keys::Verdict;
@@ -41,6 +41,7 @@ pub(super) struct Asking<'a> {
     pub(super) address: IpAddr,
     pub(super) front: Front,
     pub(super) session: &'a mut Option<Arc<Session>>,
+    pub(super) card: &'a mut Option<Box<Card>>,
     pub(super) origin: &'a mut Option<Box<str>>,
 }
 
@@ -129,7 +130,8 @@ impl Worker {
                 peer: Some(asking.address),
                 declared: None,
             };
-            let read = Envelope::parse(request.body);
+            let known = asking.card.as_ref().map_or(&[][..], |card| card.text());
+            let read = Envelope::parse_knowing(request.body, known);
             let modern = read
                 .as_ref()
                 .map_or(by_header, |envelope| by_header || says_modern(envelope));
@@ -146,7 +148,9 @@ impl Worker {
                 }
             }
             let intent = match read {
-                Ok(envelope) if modern => self.consider_modern(caller, Some(head), &envelope),
+                Ok(envelope) if modern => {
+                    self.consider_modern(caller, Some(head), &envelope, asking.card)
+                }
                 Ok(envelope) => self.consider_message(caller, &envelope),
                 Err(EnvelopeError::Batch)
                     if !modern

@@ -3,6 +3,7 @@
 
 use super::message::{Caller, Routed};
 use super::parcel::Outgoing;
+use crate::config::limits::CATALOGS_MAX;
 use crate::http::write::field;
 use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::parse::{self, Span};
@@ -15,6 +16,7 @@ use crate::mcp::params::{LEVELS, Params};
 use crate::mcp::revision::Revision;
 use crate::session::Session;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// The level from which on a modern server is asked for log messages in the name of a legacy client that chose
 /// none: a modern server that is not asked sends none at all.
@@ -49,6 +51,7 @@ impl Letter {
         write_request(&mut body, wire, outgoing);
         let mut fields = Vec::new();
         if outgoing.era == Era::Modern {
+            fields.reserve(128);
             mirror(&mut fields, outgoing);
         }
         Letter { fields, body }
@@ -71,7 +74,10 @@ fn mirror(fields: &mut Vec<u8>, outgoing: &Outgoing) {
         Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => "taskId",
         _ => return,
     };
-    let name = parse::member(params, whole, member).and_then(|span| parse::string(params, span));
+    let name = match &outgoing.name {
+        Some(name) => Some(Cow::Borrowed(&**name)),
+        None => parse::member(params, whole, member).and_then(|span| parse::string(params, span)),
+    };
     if let Some(name) = name {
         field(fields, "mcp-name", headers::encode(&name).as_bytes());
     }
@@ -101,6 +107,7 @@ pub(super) fn outgoing(
             mirrored: None,
             passed: None,
             task: None,
+            name: None,
         };
     };
     let text = whole.of(envelope.text);
@@ -108,14 +115,11 @@ pub(super) fn outgoing(
         start: span.start - whole.start,
         end: span.end - whole.start,
     };
-    let name = routed
-        .name
-        .as_ref()
-        .map(|(span, name)| (within(*span), name.as_slice()));
     let mut token = params.modern.token.map(within);
     let mut changed = Vec::with_capacity(text.len() + 16);
-    match name {
+    match &routed.name {
         Some((span, name)) => {
+            let (span, name) = (within(*span), &*write::quoted(name));
             write::spliced(&mut changed, text, &[(span, name)]);
             // What comes after the name has moved by the difference in length.
             if let Some(token) = token.as_mut().filter(|token| token.start > span.start) {
@@ -143,6 +147,37 @@ pub(super) fn outgoing(
         mirrored: routed.mirrored.clone(),
         passed: routed.passed.clone(),
         task: routed.task,
+        name: routed.name.as_ref().map(|(_, name)| name.clone()),
+    }
+}
+
+/// What requests in the name of legacy clients say of their senders to modern servers, by what the sessions
+/// declared and by level: the same for each request, so that it is written once.
+#[derive(Debug, Default)]
+pub(super) struct OwnMetas(BTreeMap<Box<str>, ByLevel>);
+
+type ByLevel = [Option<Box<[u8]>>; LEVELS.len()];
+
+impl OwnMetas {
+    /// What those of this session say, or of clients without one.
+    fn of(&mut self, session: Option<&Session>) -> &[u8] {
+        let declared = session.map_or("{}", |session| session.capabilities.text());
+        let level = session.and_then(|session| session.level());
+        let level = level.unwrap_or(LEVEL_UNCHOSEN);
+        if !self.0.contains_key(declared) {
+            if self.0.len() >= CATALOGS_MAX {
+                self.0.clear();
+            }
+            self.0.insert(declared.into(), Default::default());
+        }
+        let levels = self
+            .0
+            .get_mut(declared)
+            .expect("it is there, or was put there");
+        levels[usize::from(level)].get_or_insert_with(|| {
+            let capabilities = request::capabilities_for_modern(declared);
+            request::own_meta(&capabilities, None, Some(level)).into()
+        })
     }
 }
 
@@ -151,16 +186,10 @@ pub(super) fn suited<'a>(
     outgoing: &'a Outgoing,
     era: Era,
     session: Option<&Session>,
+    own_metas: &mut OwnMetas,
 ) -> Cow<'a, Outgoing> {
     let (params, token) = match (outgoing.era, era) {
-        (Era::Legacy, Era::Modern) => {
-            let declared = session.map_or("{}", |session| session.capabilities.text());
-            let capabilities = request::capabilities_for_modern(declared);
-            let level = session.and_then(|session| session.level());
-            let level = level.unwrap_or(LEVEL_UNCHOSEN);
-            let meta = request::own_meta(&capabilities, None, Some(level));
-            request::for_modern(&outgoing.params, &meta)
-        }
+        (Era::Legacy, Era::Modern) => request::for_modern(&outgoing.params, own_metas.of(session)),
         (Era::Modern, Era::Legacy) => request::for_legacy(&outgoing.params),
         (Era::Legacy, Era::Legacy) | (Era::Modern, Era::Modern) => return Cow::Borrowed(outgoing),
     };
@@ -174,6 +203,7 @@ pub(super) fn suited<'a>(
         mirrored: outgoing.mirrored.clone(),
         passed: None,
         task: outgoing.task,
+        name: outgoing.name.clone(),
     })
 }
 
@@ -208,9 +238,8 @@ pub(super) fn write_request(out: &mut Vec<u8>, id: u64, outgoing: &Outgoing) {
         }
         // One message is one line.
         for byte in &mut out[start..] {
-            if matches!(byte, b'\n' | b'\r') {
-                *byte = b' ';
-            }
+            let ends_line = matches!(byte, b'\n' | b'\r');
+            *byte = if ends_line { b' ' } else { *byte };
         }
     }
     out.push(b'}');
@@ -234,6 +263,7 @@ mod tests {
             mirrored: None,
             passed: None,
             task: None,
+            name: None,
         };
         let mut out = Vec::new();
         write_request(&mut out, 77, &outgoing);

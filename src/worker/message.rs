@@ -15,7 +15,6 @@ use crate::config::limits::{
 use crate::id::ConnectionId;
 use crate::jsonrpc::envelope::{Envelope, EnvelopeError, Kind};
 use crate::jsonrpc::parse::{self, Span};
-use crate::jsonrpc::write;
 use crate::mcp::Era;
 use crate::mcp::bridge::task::Wish;
 use crate::mcp::capabilities::ClientCapabilities;
@@ -65,7 +64,7 @@ pub(super) struct Routed {
     pub(super) place: usize,
     pub(super) tool: Option<Arc<str>>,
     /// What stands for the name the client used, and where.
-    pub(super) name: Option<(Span, Vec<u8>)>,
+    pub(super) name: Option<(Span, Arc<str>)>,
     pub(super) subscription: Option<String>,
     /// The arguments that an HTTP request repeats in its head.
     pub(super) mirrored: Option<Arc<[HeaderParam]>>,
@@ -92,8 +91,8 @@ impl Routed {
         }
     }
 
-    /// A request for the server at that place with `name`, as JSON, in the place of what stands there.
-    pub(super) fn renamed(place: usize, at: Span, name: Vec<u8>) -> Routed {
+    /// A request for the server at that place with `name` in the place of what stands there.
+    pub(super) fn renamed(place: usize, at: Span, name: Arc<str>) -> Routed {
         Routed {
             name: Some((at, name)),
             ..Routed::plain(place)
@@ -114,7 +113,9 @@ impl Worker {
             declared: None,
         };
         match Envelope::parse(line) {
-            Ok(envelope) if says_modern(&envelope) => self.consider_modern(caller, None, &envelope),
+            Ok(envelope) if says_modern(&envelope) => {
+                self.consider_modern(caller, None, &envelope, &mut None)
+            }
             Ok(envelope) => self.consider_message(caller, &envelope),
             Err(EnvelopeError::Batch) if takes_batches(caller.session.as_deref(), None) => {
                 match self.consider_batch(&caller, line) {
@@ -262,7 +263,7 @@ impl Worker {
         self.admissible(caller)?;
         let key = match self.table.eras[routed.place] {
             // It keeps nothing of its clients, so that one conversation is all of theirs.
-            Era::Modern => Key::base(routed.place),
+            Era::Modern => Key::of(routed.place, &server, Some(&self.nothing), None),
             Era::Legacy => Key::of(
                 routed.place,
                 &server,
@@ -341,7 +342,7 @@ impl Worker {
                     wish,
                     task,
                     tool: (method == Method::ToolsCall).then(|| route.shown.clone()),
-                    name: Some((span, write::quoted(&route.original))),
+                    name: Some((span, route.original.clone())),
                     mirrored: route.mirrored.clone(),
                     ..plain(route.server)
                 })
@@ -373,7 +374,7 @@ impl Worker {
                         let Some(route) = catalog.prompt(&name) else {
                             return Err(self.nobody_has(Method::PromptsGet, &name));
                         };
-                        let name = Some((span, write::quoted(&route.original)));
+                        let name = Some((span, route.original.clone()));
                         Ok(Routed {
                             name,
                             ..plain(route.server)

@@ -79,6 +79,7 @@ use effect::{Effect, Input};
 use exchange::Exchange;
 use forward::Pending;
 use guests::Guests;
+use letter::OwnMetas;
 use listener::Unheard;
 use parcel::{Answered, Parcel};
 use partner::Partner;
@@ -154,6 +155,9 @@ pub struct Worker {
     task_ids: TaskIds,
     /// What modern requests declared, by how it was written, and whether they understand tasks.
     declarations: BTreeMap<Box<[u8]>, (ClientCapabilities, bool)>,
+    /// What those declare who declare nothing.
+    nothing: ClientCapabilities,
+    own_metas: OwnMetas,
     guests: Guests,
     /// Streams on which modern clients listen.
     listeners: usize,
@@ -203,6 +207,8 @@ impl Worker {
             sealer: Sealer::new(&seat.sessions.derive("requestState")),
             task_ids: TaskIds::new(&seat.config.keys),
             declarations: BTreeMap::new(),
+            nothing: ClientCapabilities::none(),
+            own_metas: OwnMetas::default(),
             guests: Guests::default(),
             listeners: 0,
             unheard: BTreeMap::new(),

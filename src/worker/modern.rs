@@ -9,7 +9,7 @@ use super::exchange::{Awaits, Declared};
 use super::intake::NOTHING;
 use super::intent::{Intent, Local, LocalAnswer};
 use super::message::{Caller, cancelled_on_line, refuse, string};
-use crate::config::limits::{CAPABILITIES_BYTES_MAX, CATALOGS_MAX};
+use crate::config::limits::{CAPABILITIES_BYTES_MAX, CARD_BYTES_MAX, CATALOGS_MAX};
 use crate::http::request::RequestHead;
 use crate::http::write::field;
 use crate::jsonrpc::envelope::{Envelope, Kind};
@@ -21,18 +21,21 @@ use crate::mcp::capabilities::{ClientCapabilities, TASKS};
 use crate::mcp::discover;
 use crate::mcp::headers::{HeaderParam, Mirror, Mismatch, check_params};
 use crate::mcp::listing;
-use crate::mcp::meta::VERSION;
+use crate::mcp::meta::{Meta, VERSION};
 use crate::mcp::method::Method;
 use crate::mcp::params::{self, Params};
 use crate::mcp::revision::Revision;
 use crate::refusal::{Refusal, shown};
-use memchr::memmem;
+use memchr::memmem::Finder;
+use std::borrow::Cow;
+use std::sync::LazyLock;
 
 /// Whether a message carries the envelope of the modern era, whatever its method.
 pub(super) fn says_modern(envelope: &Envelope<'_>) -> bool {
     let text = envelope.text;
     // Few legacy messages hold these words at all.
-    memmem::find(text, VERSION.as_bytes()).is_some()
+    static WORDS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(VERSION));
+    WORDS.find(text).is_some()
         && envelope
             .params
             .filter(|params| text[params.start] == b'{')
@@ -46,17 +49,61 @@ pub(super) fn names_modern(version: Option<&str>) -> bool {
     version.is_some_and(|name| Revision::parse(name).is_none_or(|r| r.era() == Era::Modern))
 }
 
+/// What a modern client said of itself last on a connection. Most say the same with every request; what was read
+/// once is then not read again.
+#[derive(Debug)]
+pub(super) struct Card {
+    /// The `_meta` as it was written.
+    text: Box<[u8]>,
+    /// Where in it stands what.
+    meta: Meta,
+    revision: Revision,
+    declared: Declared,
+}
+
+impl Card {
+    /// That of a request, if the next one is likely to say the same.
+    fn of(
+        params: &Params,
+        text: &[u8],
+        revision: Revision,
+        declared: &Declared,
+    ) -> Option<Box<Card>> {
+        let text = params.meta?.of(text);
+        if text.len() > CARD_BYTES_MAX || !params.modern.is_lasting() {
+            return None;
+        }
+        let whole = Span {
+            start: 0,
+            end: text.len(),
+        };
+        Some(Box::new(Card {
+            text: text.into(),
+            meta: Meta::parse(text, whole).ok()?,
+            revision,
+            declared: declared.clone(),
+        }))
+    }
+
+    /// The `_meta` as it was written.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+}
+
 impl Worker {
-    /// What a modern message comes to; `head` is that of the HTTP request that brought it.
+    /// What a modern message comes to; `head` is that of the HTTP request that brought it, `card` what its
+    /// sender said of itself before.
     pub(super) fn consider_modern(
         &mut self,
         caller: Caller,
         head: Option<&RequestHead<'_>>,
         envelope: &Envelope<'_>,
+        card: &mut Option<Box<Card>>,
     ) -> Intent {
         let mirror = head.map(Mirror::of);
         let repeated: Option<Vec<_>> = head.map(|head| head.mcp_params().collect());
-        self.consider_mirrored(caller, mirror.as_ref(), repeated.as_deref(), envelope)
+        self.consider_mirrored(caller, mirror.as_ref(), repeated.as_deref(), envelope, card)
     }
 
     /// What a message comes to that could not be understood when it came.
@@ -67,7 +114,7 @@ impl Worker {
                 .map(|(name, value)| (&**name, &**value))
                 .collect()
         });
-        Some(self.consider_mirrored(caller, None, repeated.as_deref(), &envelope))
+        Some(self.consider_mirrored(caller, None, repeated.as_deref(), &envelope, &mut None))
     }
 
     /// What it comes to, where its head was looked at: `repeated` are the arguments that stand there.
@@ -77,14 +124,22 @@ impl Worker {
         mirror: Option<&Mirror<'_>>,
         repeated: Option<&[(&str, &[u8])]>,
         envelope: &Envelope<'_>,
+        card: &mut Option<Box<Card>>,
     ) -> Intent {
         // There are no sessions in this era: an id that comes along means nothing.
         caller.session = None;
-        caller.declared = Some(Declared::nothing());
+        caller.declared = Some(self.nothing_declared());
         match &envelope.kind {
             Kind::Request { method, id } => {
                 let (known, id) = (Method::parse(method), id.of(envelope.text));
-                match self.consider_modern_request(&mut caller, mirror, repeated, envelope, id) {
+                match self.consider_modern_request(
+                    &mut caller,
+                    mirror,
+                    repeated,
+                    envelope,
+                    id,
+                    card,
+                ) {
                     Ok(intent) => intent,
                     Err(Refusal::MethodUnknown(_)) => {
                         let refusal = Refusal::MethodUnknown(shown(method));
@@ -120,6 +175,7 @@ impl Worker {
         repeated: Option<&[(&str, &[u8])]>,
         envelope: &Envelope<'_>,
         id: &[u8],
+        card: &mut Option<Box<Card>>,
     ) -> Result<Intent, Refusal> {
         let text = envelope.text;
         let name = match &envelope.kind {
@@ -127,44 +183,51 @@ impl Worker {
             _ => "",
         };
         let method = Method::parse(name);
-        let params = Params::parse(text, envelope.params);
+        let same = card.as_deref();
+        let known = same.map(|card| (card.text(), &card.meta));
+        let params = Params::parse_knowing(text, envelope.params, known);
+        let meta = params.as_ref().ok().and_then(|params| params.meta);
+        let same = same.filter(|card| meta.is_some_and(|meta| meta.of(text) == card.text()));
         if let Some(mirror) = mirror {
             mirror.check_method(name)?;
             let params = params.as_ref().ok();
             if let Some(expected) = params.and_then(|params| named(method, params, text)) {
                 mirror.check_name(&expected)?;
             }
-            let version = params.and_then(|params| params.modern.version);
-            if let Some(version) = version.and_then(|span| parse::string(text, span)) {
+            let version = match same {
+                Some(card) => Some(Cow::Borrowed(card.revision.name())),
+                None => params
+                    .and_then(|params| params.modern.version)
+                    .and_then(|span| parse::string(text, span)),
+            };
+            if let Some(version) = version {
                 mirror.check_version(&version)?;
             }
         }
         let params = params.map_err(|fact| Refusal::Meta(fact.into()))?;
-        params
-            .modern
-            .complete(text)
-            .map_err(|fault| Refusal::Meta(fault.to_string()))?;
-        let version = params.modern.version;
-        let version = version
-            .and_then(|span| parse::string(text, span))
-            .unwrap_or_default();
-        if Revision::parse(&version).is_none_or(|revision| revision.era() != Era::Modern) {
-            return Err(Refusal::RevisionUnknown(shown(&version)));
-        }
+        let revision = match same {
+            Some(card) => card.revision,
+            None => revision_of(&params.modern, text)?,
+        };
         if self.draining {
             return Err(Refusal::Draining);
         }
         if !method.known_in(Era::Modern) {
             return Err(Refusal::MethodUnknown(name.into()));
         }
-        let (capabilities, tasks) = self.declared_capabilities(text, params.modern.capabilities)?;
-        let declared = Declared {
-            capabilities,
-            tasks,
-            level: params
-                .modern
-                .level
-                .and_then(|span| params::level(text, span)),
+        let declared = match same {
+            Some(card) => card.declared.clone(),
+            None => {
+                let (capabilities, level) = (params.modern.capabilities, params.modern.level);
+                let (capabilities, tasks) = self.declared_capabilities(text, capabilities)?;
+                let declared = Declared {
+                    capabilities,
+                    tasks,
+                    level: level.and_then(|span| params::level(text, span)),
+                };
+                *card = Card::of(&params, text, revision, &declared);
+                declared
+            }
         };
         caller.declared = Some(declared.clone());
         let (declared, caller) = (&declared, &*caller);
@@ -253,6 +316,15 @@ impl Worker {
         self.begin_routed(caller, envelope, method, id, &params, routed)
     }
 
+    /// What is known of a request that could not be read yet.
+    fn nothing_declared(&self) -> Declared {
+        Declared {
+            capabilities: self.nothing.clone(),
+            level: None,
+            tasks: false,
+        }
+    }
+
     /// What a client declared, in the form in which equal ones are equal. The same few objects come with
     /// every request, so those that were read before are remembered by how they are written.
     fn declared_capabilities(
@@ -299,17 +371,6 @@ pub(super) struct Unread {
     repeated: Option<Box<[Param]>>,
 }
 
-impl Declared {
-    /// What is known of a request that could not be read yet.
-    pub(super) fn nothing() -> Declared {
-        Declared {
-            capabilities: ClientCapabilities::none(),
-            level: None,
-            tasks: false,
-        }
-    }
-}
-
 /// The `Mcp-Param-*` fields of a head that no schema here knows: they are for who is behind us
 /// (2026-07-28 transports/streamable-http, "Server Behavior for Custom Headers").
 fn unknown_params(repeated: &[(&str, &[u8])], known: &[HeaderParam]) -> Option<Box<[u8]>> {
@@ -325,15 +386,25 @@ fn unknown_params(repeated: &[(&str, &[u8])], known: &[HeaderParam]) -> Option<B
     (!fields.is_empty()).then(|| fields.into())
 }
 
+/// The revision that a request is written in, whose `_meta` says all that it must.
+fn revision_of(meta: &Meta, text: &[u8]) -> Result<Revision, Refusal> {
+    meta.complete(text)
+        .map_err(|fault| Refusal::Meta(fault.to_string()))?;
+    let version = meta.version.and_then(|span| parse::string(text, span));
+    let version = version.unwrap_or_default();
+    let revision = Revision::parse(&version).filter(|revision| revision.era() == Era::Modern);
+    revision.ok_or_else(|| Refusal::RevisionUnknown(shown(&version)))
+}
+
 /// What `Mcp-Name` has to repeat, if it has to.
-fn named(method: Method, params: &Params, text: &[u8]) -> Option<String> {
+fn named<'a>(method: Method, params: &Params, text: &'a [u8]) -> Option<Cow<'a, str>> {
     let span = match method {
         Method::ToolsCall | Method::PromptsGet => params.name,
         Method::ResourcesRead => params.uri,
         Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => params.task_id,
         _ => None,
     };
-    parse::string(text, span?).map(|name| name.into_owned())
+    parse::string(text, span?)
 }
 
 impl From<Mismatch> for Refusal {

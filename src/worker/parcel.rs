@@ -174,6 +174,8 @@ pub struct Outgoing {
     pub passed: Option<Box<[u8]>>,
     /// Whose task a legacy call is to become, if it is to become one.
     pub task: Option<TaskFor>,
+    /// The name in `params` of the tool, prompt or task that is asked for, where it was put there.
+    pub name: Option<Arc<str>>,
 }
 
 /// Whom a legacy server's task is for.
@@ -213,6 +215,7 @@ impl Outgoing {
             mirrored: None,
             passed: None,
             task: None,
+            name: None,
         }
     }
 }

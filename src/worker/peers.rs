@@ -4,6 +4,7 @@
 use super::effect::{Close, Effect};
 use super::exchange::Sink;
 use super::link::{Errand, Progress};
+use super::modern::Card;
 use super::sse_front::SseFront;
 use super::{Front, Worker, connection_id, exchange_ticket, ticket};
 use crate::downstream::{Closing, Connection, Received};
@@ -65,6 +66,8 @@ pub(super) struct Client {
     pub(super) front: Front,
     /// The session that this connection was used for last.
     pub(super) session: Option<Arc<Session>>,
+    /// What a modern client said of itself last on this connection.
+    pub(super) card: Option<Box<Card>>,
     /// What is being answered.
     pub(super) exchange: Option<ExchangeId>,
     /// The session whose standing stream this is.
@@ -152,6 +155,7 @@ impl Worker {
             address: peer.ip().to_canonical(),
             front,
             session: None,
+            card: None,
             exchange: None,
             standing: None,
             sse: None,
@@ -272,6 +276,7 @@ impl Worker {
         let Client {
             connection,
             session,
+            card,
             origin,
             address,
             front,
@@ -288,6 +293,7 @@ impl Worker {
                     address: *address,
                     front: *front,
                     session,
+                    card,
                     origin,
                 };
                 Some(self.consider_request(asker, &request))

@@ -250,7 +250,7 @@ impl Worker {
             era,
         });
         let wire = wire_id::pack(self.id, pending);
-        let suited = suited(&outgoing, era, session.as_deref());
+        let suited = suited(&outgoing, era, session.as_deref(), &mut self.own_metas);
         let letter = Letter::request(wire, &suited);
         let Some(exchange) = self.exchanges.get_mut(exchange_ticket(id)) else {
             return;

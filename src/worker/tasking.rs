@@ -23,7 +23,6 @@ use crate::config::limits::CLIENT_REQUEST_TIMEOUT;
 use crate::id::ExchangeId;
 use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::parse::{self, Span};
-use crate::jsonrpc::write;
 use crate::mcp::Era;
 use crate::mcp::bridge::result::{self, Outcome};
 use crate::mcp::bridge::task::{self, Naming, Wish};
@@ -127,7 +126,7 @@ impl Worker {
         if self.table.eras[place] != era {
             return Err(unknown());
         }
-        Ok(Routed::renamed(place, span, write::quoted(&own)))
+        Ok(Routed::renamed(place, span, own.into()))
     }
 
     /// The server, by its place, and its id of the task that `principal` knows under this one.

@@ -391,3 +391,37 @@ fn notification_is_taken_in_without_an_answer() {
     assert_eq!((answer.status(), answer.body.len()), (202, 0));
     assert_eq!(answer.field("content-type"), None);
 }
+
+#[test]
+fn what_a_client_said_of_itself_before_counts_only_where_it_says_it_again() {
+    let gateway = gateway();
+    let mut connection = Connection::open(gateway.address);
+    let mut ask = |header: &str, capabilities: Option<Value>, more: &[(&str, Value)]| {
+        let mut meta = json!({ "io.modelcontextprotocol/protocolVersion": "2026-07-28" });
+        if let Some(capabilities) = capabilities {
+            meta["io.modelcontextprotocol/clientCapabilities"] = capabilities;
+        }
+        for (name, value) in more {
+            meta[format!("io.modelcontextprotocol/{name}")] = value.clone();
+        }
+        let body = request(1, "server/discover", json!({ "_meta": meta }));
+        let post = Request::post(&body)
+            .field("mcp-protocol-version", header)
+            .field("mcp-method", "server/discover");
+        connection.write(&post.bytes(gateway.address));
+        let answer = connection.answer("POST");
+        (answer.status(), answer.json()["error"]["code"].clone())
+    };
+    let (fine, now) = ((200, Value::Null), "2026-07-28");
+    let nothing = || Some(json!({}));
+    let level = |level: &str| ("logLevel", json!(level));
+    assert_eq!(ask(now, nothing(), &[]), fine);
+    assert_eq!(ask(now, nothing(), &[]), fine);
+    assert_eq!(ask("2025-11-25", nothing(), &[]), (400, json!(-32020)));
+    assert_eq!(ask(now, nothing(), &[]), fine);
+    assert_eq!(ask(now, None, &[]), (400, json!(-32602)));
+    assert_eq!(ask(now, Some(json!(1)), &[]), (400, json!(-32602)));
+    assert_eq!(ask(now, nothing(), &[level("loud")]), (400, json!(-32602)));
+    assert_eq!(ask(now, nothing(), &[level("info")]), fine);
+    assert_eq!(ask(now, nothing(), &[]), fine);
+}
