@@ -9,9 +9,10 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let target = std::env::var("TARGET").unwrap_or_else(|_| "unknown".into());
-    println!("cargo::rustc-env=SWITCHBOX_TARGET={target}");
+    // Not under our own prefix: `cargo run` hands these on, and the program would find settings without a meaning.
+    println!("cargo::rustc-env=BUILD_TARGET={target}");
     println!(
-        "cargo::rustc-env=SWITCHBOX_COMMIT={}",
+        "cargo::rustc-env=BUILD_COMMIT={}",
         commit().unwrap_or_else(|| "unknown".into())
     );
     if loader_unpacks(&target) {

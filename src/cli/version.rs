@@ -16,8 +16,8 @@ pub fn text() -> String {
     format!(
         "switchbox {}\ncommit:    {}\ntarget:    {}\nfeatures:  {}\nprotocol:  {}\n",
         env!("CARGO_PKG_VERSION"),
-        env!("SWITCHBOX_COMMIT"),
-        env!("SWITCHBOX_TARGET"),
+        env!("BUILD_COMMIT"),
+        env!("BUILD_TARGET"),
         features.join(" "),
         revisions.join(" "),
     )
