@@ -1,6 +1,8 @@
 //! How much of everything a worker holds, for whoever wants to see that nothing is left behind.
 
 use super::Worker;
+use super::exchange::Sink;
+use super::forward::{Awaiter, Step};
 use super::peers::Peer;
 
 /// Counts of what a worker holds at one moment.
@@ -8,7 +10,8 @@ use super::peers::Peer;
 pub struct Census {
     /// Exchanges that are not answered.
     pub exchanges: usize,
-    /// Requests to servers that are not answered, given-up ones included.
+    /// Requests to servers that are not answered, given-up ones included, and those by which modern servers are
+    /// listened to for changes not.
     pub pendings: usize,
     /// Requests of servers that clients have not answered.
     pub asks: usize,
@@ -24,6 +27,12 @@ pub struct Census {
     pub waiters: usize,
     /// Conversations besides each server's first.
     pub guests: usize,
+    /// Calls whose clients have not come back with what a server asked.
+    pub parked: usize,
+    /// Guests that are used, or waited for, by calls of modern clients.
+    pub lanes: usize,
+    /// Clients that listen for changes.
+    pub listeners: usize,
 }
 
 impl Worker {
@@ -31,11 +40,22 @@ impl Worker {
     pub fn census(&self) -> Census {
         let mut census = Census {
             exchanges: self.exchanges.len(),
-            pendings: self.pendings.len(),
+            pendings: self
+                .pendings
+                .iter()
+                .filter(|(_, pending)| !matches!(pending.awaiter, Awaiter::Step(Step::Listen, _)))
+                .count(),
             asks: self.asks.len(),
             batches: self.batches.len(),
             waiters: self.pools.iter().map(|pool| pool.waiting()).sum(),
             guests: self.partners.keys().filter(|key| !key.is_base()).count(),
+            parked: self
+                .exchanges
+                .iter()
+                .filter(|(_, exchange)| matches!(exchange.sink, Sink::Parked))
+                .count(),
+            lanes: self.guests.in_use(),
+            listeners: self.listeners,
             ..Census::default()
         };
         for (_, wire) in self.wires.iter() {

@@ -439,6 +439,12 @@ impl Worker {
 }
 
 impl Guests {
+    /// Lanes that calls have, and calls that wait for one.
+    pub(super) fn in_use(&self) -> usize {
+        let waiting = self.lanes.values().map(|lanes| lanes.waiting.len());
+        self.held.len() + waiting.sum::<usize>()
+    }
+
     fn next_waiting(&mut self, lanes: &LaneKey) -> Option<(ExchangeId, Time)> {
         self.lanes.get_mut(lanes)?.waiting.pop_front()
     }
