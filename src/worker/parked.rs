@@ -67,6 +67,10 @@ impl Worker {
         let Some(exchange) = self.exchanges.get_mut(exchange_ticket(id)) else {
             return;
         };
+        if !input::may_ask(exchange.method) {
+            let why = "the client's request cannot be answered with questions";
+            return self.ask_undelivered(ask, why);
+        }
         let method = Method::parse(method);
         let parked = exchange.parked.get_or_insert_default();
         parked.asked += 1;
