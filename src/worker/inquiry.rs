@@ -11,6 +11,7 @@ use crate::id::ExchangeId;
 use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::parse::{self, Span};
 use crate::jsonrpc::write;
+use crate::mcp::Era;
 use crate::mcp::bridge::input::{self, Answer, InputRequired};
 use crate::mcp::bridge::need::Need;
 use crate::mcp::method::Method;
@@ -223,8 +224,10 @@ impl Worker {
             return self.unasked(id, "the client did not answer what the server asked");
         }
         let responses = (!answers.is_empty()).then_some(&*responses);
-        let (Some(original), Some(key)) = (&exchange.original, exchange.awaits.key().cloned())
-        else {
+        let key = exchange.awaits.key().cloned();
+        // A legacy server would take a call that is made again for another.
+        let key = key.filter(|key| self.table.eras[key.server] == Era::Modern);
+        let (Some(original), Some(key)) = (&exchange.original, key) else {
             let server = exchange.awaits.server().map(|server| server.name.clone());
             let refusal = Refusal::Failed {
                 server: server.unwrap_or_default(),
