@@ -173,8 +173,11 @@ impl Worker {
                 Awaiter::Step(Step::Probe, _) => {
                     let limit = PROBE_TIMEOUT.as_secs();
                     let key = pending.key.clone();
-                    // It may be slow to start rather than unwilling: its answer still counts if it comes.
-                    if let Some(pending) = self.pendings.get_mut(ticket) {
+                    if self.link_of(ticket).is_some() {
+                        // What carries it may be the only connection that there may be.
+                        self.abandon(ticket, "it took too long");
+                    } else if let Some(pending) = self.pendings.get_mut(ticket) {
+                        // It may be slow to start rather than unwilling: its answer still counts if it comes.
                         pending.awaiter = Awaiter::Step(Step::Probe, Time::NEVER);
                     }
                     let cause = format!("it did not answer server/discover within {limit} s");
