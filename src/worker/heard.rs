@@ -259,9 +259,10 @@ impl Worker {
             subscribers.extend(sole.filter(|s| partner.conversation.subscriptions_of(*s) > 0));
         }
         // Which of our own streams it came on is nobody's business.
+        // Of a conversation that broke since, the era is not known any more.
         let message: Arc<[u8]> = match self.era_in(key) {
-            Some(Era::Modern) => listen::untagged(text).into(),
-            _ => text.into(),
+            Some(Era::Legacy) => text.into(),
+            _ => listen::untagged(text).into(),
         };
         for session in subscribers {
             if let Some(session) = self.session_of(key, session) {
