@@ -451,12 +451,12 @@ impl Worker {
                 id: Some(id),
                 error,
             }) if parse::integer(body, id) == Some(wire)
-                && !self.is_contradicted(key, opening.status, body, error) =>
+                && !self.is_contradicted(pending, opening.status, body, error) =>
             {
                 self.pending_answered(pending, body, id, Err(error), None);
             }
             Ok(Kind::Error { error, .. })
-                if self.is_contradicted(key, opening.status, body, error) =>
+                if self.is_contradicted(pending, opening.status, body, error) =>
             {
                 self.era_doubted(pending, key);
             }

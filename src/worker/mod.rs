@@ -328,6 +328,7 @@ impl Worker {
             Parcel::Joined(key, user) => self.user_joined(&key, user),
             Parcel::Forgotten(key, epoch) => self.forgotten(&key, epoch),
             Parcel::Unreachable(key, cause) => self.unreachable(&key, &cause),
+            Parcel::EraFound(key, era) => self.era_found(&key, era),
             Parcel::Strayed(key, text) => self.strayed(&key, &text),
             Parcel::Noted(key, text) => self.noted(&key, &text),
             Parcel::Cancel(session, id) => self.cancel(&session, &id),

@@ -41,6 +41,8 @@ pub enum Parcel {
     Forgotten(Arc<Key>, u32),
     /// To an HTTP conversation's owner: the server could not be connected to.
     Unreachable(Arc<Key>, Arc<str>),
+    /// A server was found to speak that era: to the owner of its first conversation, which may not know.
+    EraFound(Arc<Key>, Era),
     /// To who asked: this answer came on a stream that is not the request's.
     Strayed(Arc<Key>, Vec<u8>),
     /// To an HTTP conversation's owner: the server said this outside any exchange's answer.

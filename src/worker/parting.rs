@@ -10,6 +10,7 @@ use super::{Worker, slots, ticket};
 use crate::config::EraChoice;
 use crate::id::ConnectionId;
 use crate::jsonrpc::parse::Span;
+use crate::mcp::Era;
 use crate::mcp::bridge::error;
 use crate::time::Time;
 use crate::upstream::conversation::Key;
@@ -236,10 +237,28 @@ impl Worker {
         }
     }
 
-    pub(super) fn is_contradicted(&self, key: &Key, status: u16, text: &[u8], error: Span) -> bool {
-        let auto = self.table.servers[key.server].era == EraChoice::Auto;
-        let era = self.era_in(key).filter(|_| auto && status >= 400);
-        era.is_some_and(|era| error::contradicts(era, status, text, error))
+    /// Whether a server says that it is of another era than the one in which it was asked.
+    pub(super) fn is_contradicted(
+        &self,
+        pending: slots::Ticket,
+        status: u16,
+        text: &[u8],
+        error: Span,
+    ) -> bool {
+        let asked = self.pendings.get(pending).filter(|_| status >= 400);
+        asked.is_some_and(|asked| {
+            // What asks about the era is refused in its own way.
+            self.table.servers[asked.key.server].era == EraChoice::Auto
+                && !asked.introduces(&asked.key)
+                && error::contradicts(asked.era, status, text, error)
+        })
+    }
+
+    /// Another conversation of a server found it to speak that era, so that this one is looked at again.
+    pub(super) fn era_found(&mut self, key: &Key, era: Era) {
+        if self.era_in(key).is_some_and(|own| own != era) {
+            self.conversation_failed(key, "it speaks another protocol revision than before");
+        }
     }
 
     /// The server says that it is of another era than it was, so it did not do what was asked: find out, ask again.

@@ -307,6 +307,14 @@ impl Worker {
         });
         partner.opened = Some(opened.clone());
         partner.conversation.introduced = Some(introduced);
+        let (era, base) = (opened.revision.era(), Key::base(key.server));
+        let listed = !self.table.base.unlisted.contains(&key.server);
+        if !key.is_base() && listed && era != self.table.eras[key.server] {
+            self.post(self.owner(&base), Parcel::EraFound(Arc::new(base), era));
+        }
+        let Some(partner) = self.partners.get_mut(key) else {
+            return;
+        };
         let mut message = Vec::new();
         write::notification(&mut message, Method::Initialized.name(), b"");
         match partner.child {
