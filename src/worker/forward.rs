@@ -189,7 +189,18 @@ impl Worker {
         let Some(partner) = self.partners.get_mut(key) else {
             return;
         };
-        for forward in std::mem::take(&mut partner.waiting) {
+        let waiting = std::mem::take(&mut partner.waiting);
+        // What was meant for a modern server is everybody's; a legacy one may have to be asked by each alone.
+        let turned = self.table.eras[key.server] == Era::Modern
+            && self.era_in(key) == Some(Era::Legacy)
+            && !self.table.base.unlisted.contains(&key.server);
+        for forward in waiting {
+            if turned && forward.outgoing.subscription.is_none() {
+                let name = &self.table.servers[key.server].name;
+                let why = "it speaks another protocol revision than before; try again";
+                self.fail_home(forward.home, parcel::unavailable(name, why));
+                continue;
+            }
             let session = forward.asker.session.as_ref().map(|session| session.key);
             self.dispatch(key, forward.home, session, forward.outgoing);
         }

@@ -1,12 +1,12 @@
 //! Sending exchanges to HTTP servers from whichever worker they came to.
 
-use super::exchange::Awaits;
+use super::exchange::{Awaits, Exchange};
 use super::forward::{Awaiter, Pending, Waiter};
 use super::letter::{Letter, suited};
 use super::link::Errand;
 use super::parcel::{self, Asker, Forward, Opened, Outgoing, Parcel, Standing};
 use super::{Worker, exchange_ticket, wire_id};
-use crate::config::{Http, Transport};
+use crate::config::{Http, Server, Share, Transport};
 use crate::id::{ConnectionId, ExchangeId, Home, SessionKey};
 use crate::mcp::Era;
 use crate::mcp::bridge::input;
@@ -237,9 +237,16 @@ impl Worker {
         else {
             return self.link_free(link);
         };
+        let misplaced = key.is_base() && exchange.needs_more_than_base(&server, key.server);
         let session = exchange.session.clone();
         let user = session.as_ref().map(|session| session.key);
         let era = self.era_in(&key).unwrap_or(outgoing.era);
+        if misplaced && era == Era::Legacy {
+            let why = "it speaks another protocol revision than before; try again";
+            let refusal = parcel::unavailable(&server.name, why);
+            self.refuse(id, refusal);
+            return self.link_free(link);
+        }
         let pending = self.pendings.insert(Pending {
             key: (*key).clone(),
             epoch: self.epoch(&key),
@@ -377,4 +384,21 @@ pub(super) fn post_head(http: &Http, path: &str) -> Vec<u8> {
         field(&mut head, name, value.expose().as_bytes());
     }
     head
+}
+
+impl Exchange {
+    /// Whether a legacy server would have to be asked for it in a conversation of its client's, and not in the one
+    /// that is anybody's, as a modern server is.
+    fn needs_more_than_base(&self, server: &Server, place: usize) -> bool {
+        match (&self.declared, &self.session) {
+            (Some(declared), None) => {
+                declared.capabilities.may_be_asked() || server.share == Share::PerSession
+            }
+            (None, Some(session)) => {
+                let capabilities = Some(&session.capabilities);
+                !Key::of(place, server, capabilities, Some(session.key)).is_base()
+            }
+            _ => false,
+        }
+    }
 }
