@@ -4,19 +4,25 @@
 //! that it asks carries a tag that says who it is and which request it was, so that whatever comes back
 //! can be told from what was meant for another.
 
+use crate::calls::METHODS;
 use crate::older::Sse;
 use crate::reader::Reader;
 use crate::server::owner;
-use crate::world::{Action, Place, World};
+use crate::spec::KEYS;
+use crate::world::{Action, Peer, Place, World};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use switchbox::mcp::revision::Revision;
+
+const LISTS: [&str; 3] = ["tools/list", "prompts/list", "resources/list"];
 
 /// A client.
 pub(crate) struct Client {
     pub(crate) number: usize,
     /// On standard input and output.
     pub(crate) stdio: bool,
+    /// Which key it shows, where one has to be shown.
+    key: Option<usize>,
     /// Only knows the HTTP+SSE transport.
     pub(crate) sse: Option<Sse>,
     /// How often it has begun a new session.
@@ -45,7 +51,10 @@ pub(crate) struct Asked {
     pub(crate) id: u64,
     pub(crate) tag: String,
     pub(crate) what: What,
+    pub(crate) method: &'static str,
     pub(crate) token: Option<u64>,
+    /// The progress that it heard of last.
+    pub(crate) progress: f64,
     pub(crate) answer: Option<Answer>,
     /// Its connection is gone and it is not asked for again.
     pub(crate) lost: bool,
@@ -132,15 +141,24 @@ impl World {
             json!({"roots": {}, "sampling": {}}),
         ];
         let sse = !stdio && self.chance.one_in(4);
+        let keyed = !stdio && !self.config.keys.is_empty();
+        let revision = *self.chance.pick(&Revision::LEGACY[1..]);
+        let mut capabilities = self.chance.pick(&sets).clone();
+        if !revision.has_elicitation() {
+            capabilities
+                .as_object_mut()
+                .map(|all| all.remove("elicitation"));
+        }
         let client = Client {
             number,
             stdio,
+            key: keyed.then(|| number % KEYS.len()),
             sse: sse.then(Sse::default),
             life: 0,
             session: None,
             opening: false,
-            capabilities: self.chance.pick(&sets).clone(),
-            revision: *self.chance.pick(&Revision::LEGACY[1..]),
+            capabilities,
+            revision,
             next_id: 0,
             asked: Vec::new(),
             connections: BTreeMap::new(),
@@ -154,7 +172,7 @@ impl World {
         };
         self.clients.push(client);
         if stdio {
-            let place = self.open_stdio(number);
+            let place = self.open_stdio(Peer::Client(number, 0));
             self.add_connection(number, place);
         }
         let delay = self.chance.millis(400);
@@ -206,8 +224,16 @@ impl World {
         }
         match self.chance.below(24) {
             0..=2 if self.clients[c].revision == Revision::V2025_03_26 => self.call_in_batch(c),
-            0..=11 => self.call(c),
-            12 => self.ask(c, What::List, "tools/list", json!({})),
+            0..=7 => self.call(c),
+            8..=11 => {
+                let server = self.chance.below(self.specs.len());
+                let method = *self.chance.pick(&METHODS);
+                self.ask_server(c, server, method);
+            }
+            12 => {
+                let method = *self.chance.pick(&LISTS);
+                self.ask(c, What::List, method, json!({}));
+            }
             13 => self.ask(c, What::Ping, "ping", json!({})),
             14 | 15 => self.subscribe(c),
             16 | 17 => self.cancel(c),
@@ -259,20 +285,30 @@ impl World {
 
     fn call(&mut self, c: usize) {
         let server = self.chance.below(self.specs.len());
-        self.call_server(c, server);
+        self.ask_server(c, server, "tools/call");
     }
 
-    pub(crate) fn call_server(&mut self, c: usize, server: usize) {
-        let params = self.call_params(c, server);
-        self.ask(c, What::Call(server), "tools/call", params);
+    /// Asks a server for something, under the name by which the gateway shows it.
+    pub(crate) fn ask_server(&mut self, c: usize, server: usize, method: &'static str) {
+        let params = self.call_params(c, server, method);
+        self.ask(c, What::Call(server), method, params);
     }
 
-    pub(crate) fn call_params(&mut self, c: usize, server: usize) -> Value {
-        let name = format!("{}__echo", self.specs[server].name);
+    pub(crate) fn call_params(&mut self, c: usize, server: usize, method: &str) -> Value {
+        let name = &self.specs[server].name;
         let tag = format!("{}:{}", self.owner_of(c), self.clients[c].asked.len());
-        let mut params = json!({"name": name, "arguments": {"tag": tag}});
+        let mut params = match method {
+            "tools/call" => json!({"name": format!("{name}__echo"), "arguments": {"tag": tag}}),
+            "prompts/get" => json!({"name": format!("{name}__greet"), "arguments": {"tag": tag}}),
+            "resources/read" => json!({"uri": format!("sim://{name}/1")}),
+            _ => {
+                let prompt = json!({"type": "ref/prompt", "name": format!("{name}__greet")});
+                json!({"ref": prompt, "argument": {"name": "tag", "value": ""}})
+            }
+        };
+        params["_meta"] = json!({"sim/tag": tag});
         if self.chance.one_in(2) {
-            params["_meta"] = json!({"progressToken": self.clients[c].next_id});
+            params["_meta"]["progressToken"] = json!(self.clients[c].next_id);
         }
         params
     }
@@ -289,7 +325,7 @@ impl World {
         self.ask(c, What::Subscribe, method, json!({"uri": uri}));
     }
 
-    fn ask(&mut self, c: usize, what: What, method: &str, params: Value) {
+    fn ask(&mut self, c: usize, what: What, method: &'static str, params: Value) {
         let (ask, message) = self.request(c, what, method, params);
         self.post_message(c, &message, Want::Asked(ask));
     }
@@ -299,7 +335,7 @@ impl World {
         &mut self,
         c: usize,
         what: What,
-        method: &str,
+        method: &'static str,
         params: Value,
     ) -> (usize, Value) {
         let tag = format!("{}:{}", self.owner_of(c), self.clients[c].asked.len());
@@ -310,9 +346,11 @@ impl World {
             id,
             tag,
             what,
+            method,
             token: params
                 .pointer("/_meta/progressToken")
                 .and_then(Value::as_u64),
+            progress: 0.0,
             answer: None,
             lost: false,
             cancelled: false,
@@ -333,8 +371,9 @@ impl World {
         });
         if let Some(asked) = open {
             asked.cancelled = true;
-            let id = asked.id;
+            let (id, tag) = (asked.id, asked.tag.clone());
             self.count("cancelled by client");
+            self.cancelled.insert(tag);
             let params = json!({"requestId": id});
             let message =
                 json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params});
@@ -344,8 +383,13 @@ impl World {
 
     fn answer_ask(&mut self, c: usize, id: Value, tag: &str) {
         let by = self.owner_of(c);
-        let message =
-            json!({"jsonrpc": "2.0", "id": id, "result": {"by": by, "tag": tag, "roots": []}});
+        let mut message = json!({"jsonrpc": "2.0", "id": id});
+        if self.fault(8, "client refused to answer") {
+            message["error"] = json!({"code": -1, "message": "not now"});
+        } else {
+            let action = "accept";
+            message["result"] = json!({"by": by, "tag": tag, "roots": [], "action": action});
+        }
         self.post_message(c, &message, Want::Taken);
         if self.chance.one_in(6) {
             self.count("asked was answered twice");
@@ -451,7 +495,8 @@ impl World {
         body: Option<&Value>,
         want: Want,
     ) -> u32 {
-        let pipelines = body.is_some() && self.chance.one_in(12);
+        // What a response waits for cannot come behind it.
+        let pipelines = body.is_some() && want != Want::Taken && self.chance.one_in(12);
         let client = &self.clients[c];
         let usable = client.connections.iter().filter(|(_, connection)| {
             let busy = connection.wants.len();
@@ -464,13 +509,16 @@ impl World {
             true => {
                 let worker = self.chance.below(self.workers.len());
                 let number = self.clients[c].next_connection;
-                let place = self.accept(worker, c, number);
+                let place = self.accept(worker, Peer::Client(c, number));
                 self.add_connection(c, place)
             }
             false => *self.chance.pick(&usable),
         };
         let client = &self.clients[c];
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:3050\r\n{fields}");
+        if let Some(key) = client.key {
+            head += &format!("Authorization: Bearer {}\r\n", KEYS[key]);
+        }
         if let Some(session) = client.session.as_ref().filter(|_| client.sse.is_none()) {
             head += &format!("Mcp-Session-Id: {session}\r\n");
             if client.revision.has_version_header() {

@@ -1,8 +1,8 @@
 //! Servers that only know the HTTP+SSE transport of 2024-11-05: one stream for each conversation, and an
 //! endpoint that it names.
 
+use crate::web::Asked;
 use crate::world::World;
-use serde_json::Value;
 use switchbox::http::Method;
 use switchbox::http::body::write_chunk;
 
@@ -20,21 +20,10 @@ const QUERY: &str = "session=";
 
 impl World {
     /// A request for such a server.
-    pub(crate) fn take_older(
-        &mut self,
-        web: usize,
-        method: Method,
-        path: &str,
-        query: Option<&str>,
-        body: &[u8],
-    ) {
+    pub(crate) fn take_older(&mut self, web: usize, asked: &Asked) {
         let server = self.webs[web].server;
         let faults = self.specs[server].faults;
-        self.webs[web].closes = self.chance.one_in(6);
-        if self.fault(faults * 8, "server lost its connection") {
-            return self.break_web(web);
-        }
-        match (method, path) {
+        match (asked.method, &*asked.path) {
             (Method::Get, "/sse") => self.open_feed(web),
             (Method::Post, "/sse") => {
                 self.count("tried the newer way first");
@@ -42,6 +31,7 @@ impl World {
                 self.respond(web, status, None, None);
             }
             (Method::Post, "/messages") => {
+                let query = asked.query.as_deref();
                 let id = query.and_then(|query| query.strip_prefix(QUERY));
                 let brain: usize = id.and_then(|id| id.parse().ok()).expect("an id of ours");
                 assert_eq!(
@@ -54,14 +44,13 @@ impl World {
                 if !self.brains[brain].alive {
                     return self.respond(web, 404, None, None);
                 }
-                let message: Value = serde_json::from_slice(body).expect("a server is sent JSON");
                 // Some answer before they say that they took it.
                 if self.chance.one_in(2) {
-                    self.brain_hears(brain, &message, None);
+                    self.brain_hears(brain, &asked.message, None);
                     self.respond(web, 202, None, None);
                 } else {
                     self.respond(web, 202, None, None);
-                    self.brain_hears(brain, &message, None);
+                    self.brain_hears(brain, &asked.message, None);
                 }
             }
             (method, path) => panic!("an older server was asked {method:?} {path}"),
@@ -71,8 +60,8 @@ impl World {
     fn open_feed(&mut self, web: usize) {
         let server = self.webs[web].server;
         let brain = self.new_brain(server, None);
-        self.brains[brain].fed = true;
-        self.begin_standing(web, brain);
+        self.begin_listen(web, brain);
+        self.brains[brain].standing = Some(web);
         if self.fault(self.specs[server].faults * 2, "endpoint late") {
             return;
         }
@@ -82,17 +71,5 @@ impl World {
         write_chunk(&mut chunk, event.as_bytes());
         let place = self.webs[web].place;
         self.send(place, &chunk);
-    }
-
-    /// Whether all that is said in a conversation goes one way.
-    pub(crate) fn has_one_stream(&self, brain: usize) -> bool {
-        let own = &self.brains[brain];
-        own.place.is_some() || own.fed
-    }
-
-    pub(crate) fn feed_says(&mut self, brain: usize, message: &Value) {
-        if let Some(web) = self.brains[brain].standing {
-            self.web_event(web, None, message);
-        }
     }
 }

@@ -8,6 +8,7 @@ use crate::reader::Heard;
 use crate::server::owner;
 use crate::world::{Action, World};
 use serde_json::{Value, json};
+use switchbox::mcp::Era;
 
 impl World {
     pub(crate) fn client_reads(&mut self, c: usize, number: u32, bytes: &[u8]) {
@@ -209,6 +210,7 @@ impl World {
         self.note(format_args!(
             "c{c} hears on {number} for {want:?}: {message}"
         ));
+        check_legacy(c, message);
         if let Some(at) = at {
             self.event_seen(c, number, want, at);
         }
@@ -233,14 +235,24 @@ impl World {
             let (whose, own) = (owner(tag), self.owner_at(c, want));
             assert_eq!(whose, own, "c{c} hears what is about {tag}: {message}");
             self.count("tagged message heard");
+            if method == "notifications/message" {
+                let tag = tag.to_string();
+                self.met_over(&tag, "logging");
+            }
         }
         match method {
             "notifications/progress" => {
                 let (Want::Asked(ask) | Want::Rest(ask)) = want else {
                     panic!("c{c} hears of progress where it has no request: {message}");
                 };
-                let asked = &self.clients[c].asked[ask];
+                let asked = &mut self.clients[c].asked[ask];
                 let params = &message["params"];
+                let progress = params["progress"].as_f64().unwrap_or_default();
+                // What is shown again on another stream was heard before.
+                let shown_on = want == Want::Rest(ask);
+                let rises = shown_on || progress > asked.progress;
+                assert!(rises, "progress of {} does not rise", asked.tag);
+                asked.progress = progress;
                 assert_eq!(
                     params["progressToken"].as_u64(),
                     asked.token,
@@ -248,6 +260,8 @@ impl World {
                     asked.tag
                 );
                 assert_eq!(params["message"], *asked.tag, "progress of another request");
+                let tag = asked.tag.clone();
+                self.met_over(&tag, "progress");
                 self.count("progress heard");
             }
             "notifications/resources/updated" => {
@@ -258,6 +272,9 @@ impl World {
                 let own = self.clients[c].subscribed.contains(&own);
                 assert!(own, "c{c} hears of {uri}");
                 self.count("update heard");
+                if let Some(brain) = self.updated_at.get(uri) {
+                    self.met(Era::Legacy, *brain, "subscription");
+                }
             }
             method if method.ends_with("/list_changed") => self.count("change heard"),
             "notifications/message" => self.count("log heard"),
@@ -345,11 +362,27 @@ impl World {
             (Some(_), Some(_)) => Answer::ServerError,
             (Some(code), None) => Answer::Refused(code),
         };
+        let about = message.pointer("/result/content/0/text");
+        let unasked = about.and_then(Value::as_str).is_some_and(|text| {
+            message["result"]["isError"] == true && text.starts_with("the client")
+        });
         if matches!(asked.what, What::Call(_)) && answer == Answer::Result {
-            assert!(echo.is_some(), "a call's result is its server's: {message}");
+            assert!(
+                echo.is_some() || unasked,
+                "a call's result is its server's: {message}"
+            );
         }
-        let what = asked.what;
+        let (what, method, tag) = (asked.what, asked.method, asked.tag.clone());
         asked.answer = Some(answer.clone());
+        if unasked {
+            return self.count("ended because its client could not be asked");
+        }
+        if answer == Answer::Result && echo.is_some() {
+            self.met_over(&tag, method);
+        }
+        if let (Answer::Result, Some(kind)) = (&answer, method.strip_suffix("/list")) {
+            self.met_in_list(Era::Legacy, method, &message["result"][kind]);
+        }
         self.count(match (&answer, what) {
             (Answer::Result, What::Call(_)) => "call succeeded",
             (Answer::Result, _) => "other request succeeded",
@@ -407,5 +440,21 @@ impl World {
         if self.chance.one_in(2) {
             self.stand(c);
         }
+    }
+}
+
+/// What only the modern era knows is not shown to a legacy client.
+fn check_legacy(c: usize, message: &Value) {
+    let text = message.to_string();
+    for member in [
+        "\"resultType\"",
+        "\"ttlMs\"",
+        "\"cacheScope\"",
+        "\"inputRequests\"",
+        "\"requestState\"",
+        "\"io.modelcontextprotocol/serverInfo\"",
+        "\"io.modelcontextprotocol/subscriptionId\"",
+    ] {
+        assert!(!text.contains(member), "c{c} is shown {member}: {message}");
     }
 }

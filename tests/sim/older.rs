@@ -114,7 +114,7 @@ impl World {
         let (mut asked, mut messages) = (Vec::new(), Vec::new());
         for _ in 0..self.chance.between(1, 4) {
             let server = self.chance.below(self.specs.len());
-            let params = self.call_params(c, server);
+            let params = self.call_params(c, server, "tools/call");
             let (ask, message) = self.request(c, What::Call(server), "tools/call", params);
             asked.push(ask);
             messages.push(message);

@@ -1,17 +1,12 @@
 //! One run: a storm, a calm, an end; and what must hold in each.
 
+use crate::caller::End;
+use crate::calls::METHODS;
 use crate::client::{Answer, What};
-use crate::feeds::Older;
-use crate::server::Spec;
+use crate::spec::{config, specs};
 use crate::world::{Action, Plant, World};
 use crate::{Cover, chance::Chance};
-use std::sync::Arc;
 use std::time::Duration;
-use switchbox::config::{
-    Access, Command, Config, EraChoice, Filter, Http, Level, Log, LogFormat, Metrics, Names,
-    Scheme, Server, Share, Speaks, Transport,
-};
-use switchbox::time::Time;
 
 /// What must have happened on some seed, or the simulation does not show what it is meant to.
 pub(crate) const EXPECTED: &[&str] = &[
@@ -101,18 +96,33 @@ pub(crate) fn run(seed: u64, plant: Option<Plant>, trace: bool) -> Cover {
         true => drain(&mut world),
         false => everyone_leaves(&mut world),
     }
-    world.cover
+    let cells = world.cells.iter();
+    let cells = cells.map(|(cell, times)| (cell.to_string().into(), *times));
+    let happened = world.cover.iter();
+    let happened = happened.map(|(what, times)| ((*what).into(), *times));
+    happened.chain(cells).collect()
 }
 
 fn storm(world: &mut World) {
-    let clients = world.chance.between(2, 5);
+    let (clients, callers) = (world.chance.between(1, 3), world.chance.between(1, 4));
     for _ in 0..clients {
         let acts = world.chance.between(10, 40);
         world.new_client(false, acts);
     }
-    if world.chance.one_in(3) {
-        world.count("stdio front");
-        world.new_client(true, 20);
+    for _ in 0..callers {
+        let acts = world.chance.between(10, 40);
+        world.new_caller(false, acts);
+    }
+    match world.chance.below(6) {
+        0 => {
+            world.count("stdio front");
+            world.new_client(true, 20);
+        }
+        1 => {
+            world.count("stdio front, modern");
+            world.new_caller(true, 20);
+        }
+        _ => {}
     }
     world.run_for(8 * SECOND);
 }
@@ -123,21 +133,48 @@ fn calm(world: &mut World) {
     // A server may wait for a client that never answers: five minutes, and its own time after that.
     world.run_for(400 * SECOND);
     check_answered(world);
+    check_at_rest(world);
     for client in 0..world.clients.len() {
         if world.clients[client].session.is_none() {
             world.initialize(client);
         }
     }
     world.run_for(3 * SECOND);
-    let mut calls = Vec::new();
-    for client in 0..world.clients.len() {
-        for server in 0..world.specs.len() {
+    // Whoever has come back in the other era may be noticed only now.
+    for server in 0..world.specs.len() {
+        for client in 0..world.clients.len() {
+            world.ask_server(client, server, "completion/complete");
+        }
+        for caller in 0..world.callers.len() {
+            world.call_as_caller(caller, server, "completion/complete");
+        }
+    }
+    world.run_for(40 * SECOND);
+    let (mut calls, mut quests) = (Vec::new(), Vec::new());
+    for server in 0..world.specs.len() {
+        for client in 0..world.clients.len() {
+            let method = *world.chance.pick(&METHODS);
             calls.push((client, world.clients[client].asked.len()));
-            world.call_server(client, server);
+            world.ask_server(client, server, method);
+        }
+        for caller in 0..world.callers.len() {
+            let method = *world.chance.pick(&METHODS);
+            quests.push((caller, world.callers[caller].quests.len(), server));
+            world.call_as_caller(caller, server, method);
         }
     }
     world.run_for(30 * SECOND);
     check_answered(world);
+    for (caller, quest, server) in quests {
+        let quest = &world.callers[caller].quests[quest];
+        let name = &world.specs[server].name;
+        assert!(
+            matches!(quest.end, Some(End::Result | End::ServerError)),
+            "{} of {name}, which is well, came to {:?}",
+            quest.tag,
+            quest.end
+        );
+    }
     for (client, ask) in calls {
         let asked = &world.clients[client].asked[ask];
         let well = matches!(asked.answer, Some(Answer::Result | Answer::ServerError));
@@ -160,13 +197,45 @@ fn check_answered(world: &World) {
     if let Some(asked) = open.next() {
         panic!("{} ({:?}) was not answered", asked.tag, asked.what);
     }
+    for caller in &world.callers {
+        let open = caller.requests.iter().find(|request| {
+            let listens = caller.quests[request.quest].method == "subscriptions/listen";
+            let heard = request.answered || (listens && request.granted.is_some());
+            !heard && !request.lost
+        });
+        if let Some(open) = open {
+            let quest = &caller.quests[open.quest];
+            panic!("{} ({}) was not answered", quest.tag, quest.method);
+        }
+    }
+}
+
+/// When every deadline has passed, nothing is under way any more.
+fn check_at_rest(world: &World) {
+    for (number, worker) in world.workers.iter().enumerate() {
+        let census = worker.census();
+        let left = [
+            ("exchanges", census.exchanges),
+            ("asks", census.asks),
+            ("batches", census.batches),
+            ("parked calls", census.parked),
+            ("lanes in use", census.lanes),
+        ];
+        for (what, count) in left {
+            assert_eq!(count, 0, "worker {number} still has {what}: {census:?}");
+        }
+    }
 }
 
 /// What is in flight is finished within the time for that, and then nothing is.
 fn drain(world: &mut World) {
     for client in 0..world.clients.len() {
         let server = world.chance.below(world.specs.len());
-        world.call_server(client, server);
+        world.ask_server(client, server, "tools/call");
+    }
+    for caller in 0..world.callers.len() {
+        let server = world.chance.below(world.specs.len());
+        world.call_as_caller(caller, server, "tools/call");
     }
     let pause = world.chance.millis(20);
     world.run_for(pause);
@@ -196,9 +265,17 @@ fn everyone_leaves(world: &mut World) {
             _ => {}
         }
     }
+    for caller in 0..world.callers.len() {
+        if world.chance.one_in(2) {
+            world.caller_vanishes(caller);
+        }
+    }
     world.run_for(2 * SECOND);
     for client in 0..world.clients.len() {
         world.vanish(client);
+    }
+    for caller in 0..world.callers.len() {
+        world.caller_vanishes(caller);
     }
     world.run_for(33 * 60 * SECOND);
     assert!(
@@ -217,107 +294,12 @@ fn everyone_leaves(world: &mut World) {
             ("clients", census.clients),
             ("waiters", census.waiters),
             ("guests", census.guests),
+            ("parked calls", census.parked),
+            ("lanes in use", census.lanes),
+            ("listeners", census.listeners),
         ];
         for (what, count) in left {
             assert_eq!(count, 0, "worker {number} still has {what}: {census:?}");
         }
-    }
-}
-
-// ── what the world is made of ────────────────────────────────────────────────────────────────────────
-
-fn specs(chance: &mut Chance) -> Vec<Spec> {
-    let count = chance.between(2, 4);
-    let spec = |number: usize| Spec {
-        name: format!("s{number}"),
-        http: chance.one_in(2),
-        older: *chance.pick(&[Older::No, Older::No, Older::Said, Older::Unsaid]),
-        per_session: chance.one_in(4),
-        sessions: !chance.one_in(4),
-        standing: !chance.one_in(4),
-        resumable: chance.one_in(2),
-        faults: *chance.pick(&[4, 8, 30]),
-        down_until: match chance.one_in(5) {
-            true => Time::ZERO + chance.millis(3000),
-            false => Time::ZERO,
-        },
-    };
-    let mut specs: Vec<Spec> = (0..count).map(spec).collect();
-    // Without session ids, the streams of several conversations could not be told apart.
-    for spec in &mut specs {
-        spec.standing &= spec.sessions;
-        if !spec.http {
-            spec.older = Older::No;
-        }
-    }
-    specs
-}
-
-fn config(chance: &mut Chance, specs: &[Spec]) -> Config {
-    let server = |spec: &Spec| {
-        Arc::new(Server {
-            name: spec.name.clone(),
-            enabled: true,
-            tags: vec![],
-            transport: match spec.http {
-                true => Transport::Http(Http {
-                    scheme: Scheme::Http,
-                    host: spec.name.clone(),
-                    port: 80,
-                    path: match spec.older {
-                        Older::No => "/mcp".into(),
-                        Older::Said | Older::Unsaid => "/sse".into(),
-                    },
-                    headers: vec![],
-                    speaks: match spec.older {
-                        Older::Said => Speaks::Sse,
-                        Older::No | Older::Unsaid => Speaks::Streamable,
-                    },
-                }),
-                false => Transport::Stdio(Command {
-                    program: "sim".into(),
-                    args: vec![],
-                    env: Default::default(),
-                    cwd: None,
-                }),
-            },
-            tools: Filter::default(),
-            prompts: Filter::default(),
-            resources: Filter::default(),
-            rename: Default::default(),
-            timeout: Duration::from_secs(chance.between(3, 10) as u64),
-            connections: match spec.http {
-                true => *chance.pick(&[1, 2, 3, 64]),
-                false => 64,
-            },
-            share: match spec.per_session {
-                true => Share::PerSession,
-                false => Share::Shared,
-            },
-            era: EraChoice::Auto,
-            required: false,
-        })
-    };
-    Config {
-        listen: vec![([127, 0, 0, 1], 3050).into()],
-        names: Names::Prefixed,
-        wait_for_servers: None,
-        workers: None,
-        keys: vec![],
-        hosts: vec![],
-        origins: vec![],
-        http_sse: true,
-        drain: Duration::from_secs(30),
-        log: Log {
-            level: Level::Info,
-            format: LogFormat::Text,
-            access: Access::Off,
-        },
-        metrics: Metrics {
-            enabled: true,
-            listen: None,
-        },
-        servers: specs.iter().map(server).collect(),
-        origin: None,
     }
 }

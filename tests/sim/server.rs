@@ -1,78 +1,51 @@
-//! The servers behind the gateway: what they answer, what else they say, and how they go wrong.
+//! The servers behind the gateway: what they hear, and whom they hear it from.
 //!
-//! A brain is one conversation as the server sees it: a child, or a session of an HTTP server. It marks
-//! everything that is about one client with that client's tag, and checks that what comes back carries it.
+//! A brain is one conversation as the server sees it: a child, a session of an HTTP server, or all that is asked
+//! of a modern one. It marks everything that is about one client with that client's tag, and checks that what
+//! comes back carries it.
 
-use crate::feeds::Older;
-use crate::world::{Action, Peer, Place, Plant, World};
+use crate::calls::Call;
+use crate::listened::Listened;
+use crate::rounds::Story;
+use crate::spec::Probe;
+use crate::world::{Action, Peer, Place, World};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use switchbox::time::Time;
-
-/// What a server is like.
-#[derive(Clone, Debug)]
-pub(crate) struct Spec {
-    pub(crate) name: String,
-    pub(crate) http: bool,
-    /// HTTP: only knows HTTP+SSE.
-    pub(crate) older: Older,
-    pub(crate) per_session: bool,
-    /// HTTP: gives session ids.
-    pub(crate) sessions: bool,
-    /// HTTP: has a standing stream.
-    pub(crate) standing: bool,
-    /// HTTP: gives ids to the events of its streams.
-    pub(crate) resumable: bool,
-    /// One in so many things goes wrong.
-    pub(crate) faults: usize,
-    /// Nobody can connect until then.
-    pub(crate) down_until: Time,
-}
+use switchbox::mcp::Era;
 
 /// A conversation as the server sees it.
 pub(crate) struct Brain {
     pub(crate) server: usize,
     pub(crate) alive: bool,
+    /// The era in which it was spoken to last.
+    pub(crate) era: Era,
     /// A child's wire.
     pub(crate) place: Option<Place>,
     /// Bytes of a line that is not complete.
     line: Vec<u8>,
-    /// An HTTP server's standing stream.
+    /// An HTTP server's standing stream; all that one of HTTP+SSE has.
     pub(crate) standing: Option<usize>,
-    /// Whether that is all there is: HTTP+SSE.
-    pub(crate) fed: bool,
-    capabilities: Value,
+    pub(crate) capabilities: Value,
     /// Whose calls came here.
-    owners: BTreeSet<String>,
+    pub(crate) owners: BTreeSet<String>,
     /// Who answered `roots/list`.
-    roots_of: Option<String>,
+    pub(crate) roots_of: Option<String>,
     pub(crate) calls: BTreeMap<u64, Call>,
-    asks: BTreeMap<u64, Ask>,
-    next_ask: u64,
-    subscribed: BTreeSet<String>,
-    generation: u32,
+    pub(crate) asks: BTreeMap<u64, Ask>,
+    pub(crate) next_ask: u64,
+    pub(crate) subscribed: BTreeSet<String>,
+    /// Modern: who listens for changes.
+    pub(crate) listens: BTreeMap<u64, Listened>,
+    /// Modern: calls of several rounds, by their tags.
+    pub(crate) stories: BTreeMap<String, Story>,
+    pub(crate) generation: u32,
 }
 
-/// A tool call as its server sees it.
-#[derive(Default)]
-pub(crate) struct Call {
-    pub(crate) tag: String,
-    token: Option<Value>,
-    /// The HTTP connection on which it is answered.
-    pub(crate) web: Option<usize>,
-    pub(crate) streams: bool,
-    pub(crate) answered: bool,
-    /// What was said on its stream, for who comes back for it.
-    pub(crate) said: Vec<Value>,
-    cancelled: bool,
-    steps: u32,
-}
-
-struct Ask {
-    tag: Option<String>,
-    call: Option<u64>,
-    method: &'static str,
+pub(crate) struct Ask {
+    pub(crate) tag: Option<String>,
+    pub(crate) call: Option<u64>,
+    pub(crate) method: &'static str,
 }
 
 /// Something a brain is about to do.
@@ -86,11 +59,18 @@ pub(crate) enum Doing {
     Update,
     Change,
     AskRoots,
+    StopListening(u64),
 }
 
 /// Whose a tag is.
 pub(crate) fn owner(tag: &str) -> &str {
     tag.split(':').next().unwrap_or(tag)
+}
+
+/// Whether a message says of itself that it is of the modern era.
+pub(crate) fn is_modern(message: &Value) -> bool {
+    let version = "/params/_meta/io.modelcontextprotocol~1protocolVersion";
+    message.pointer(version).is_some()
 }
 
 impl World {
@@ -103,10 +83,10 @@ impl World {
         self.brains.push(Brain {
             server,
             alive: true,
+            era: self.specs[server].era,
             place,
             line: Vec::new(),
             standing: None,
-            fed: false,
             capabilities: Value::Null,
             owners: BTreeSet::new(),
             roots_of: None,
@@ -114,6 +94,8 @@ impl World {
             asks: BTreeMap::new(),
             next_ask: 0,
             subscribed: BTreeSet::new(),
+            listens: BTreeMap::new(),
+            stories: BTreeMap::new(),
             generation: 0,
         });
         self.brains.len() - 1
@@ -136,6 +118,26 @@ impl World {
         self.brains[brain].alive = false;
     }
 
+    /// A server is started again, and speaks the other era from then on.
+    pub(crate) fn turn(&mut self, server: usize) {
+        self.count("server came back in the other era");
+        let spec = &mut self.specs[server];
+        spec.era = match spec.era {
+            Era::Legacy => Era::Modern,
+            Era::Modern => Era::Legacy,
+        };
+        spec.dual = false;
+        let webs = 0..self.webs.len();
+        let open: Vec<usize> = webs.filter(|web| self.serves(*web, server)).collect();
+        open.into_iter().for_each(|web| self.break_web(web));
+        for brain in 0..self.brains.len() {
+            if self.brains[brain].server == server && self.brains[brain].alive {
+                self.crash(brain);
+                self.brains[brain].alive = false;
+            }
+        }
+    }
+
     // ── a child's pipes ──────────────────────────────────────────────────────────────────────────
 
     pub(crate) fn child_reads(&mut self, brain: usize, bytes: &[u8]) {
@@ -150,7 +152,7 @@ impl World {
 
     fn child_says(&mut self, brain: usize, message: &Value) {
         let Some(place) = self.brains[brain].place else {
-            return self.feed_says(brain, message);
+            return;
         };
         let faults = self.specs[self.brains[brain].server].faults;
         let mut text = Vec::new();
@@ -170,8 +172,11 @@ impl World {
         self.send(place, &text);
     }
 
-    fn crash(&mut self, brain: usize) {
+    pub(crate) fn crash(&mut self, brain: usize) {
         if let Some(place) = self.brains[brain].place {
+            // Who ends when it is asked about its era is taken for one that cannot bear the question.
+            let server = self.brains[brain].server;
+            self.specs[server].doubtful = true;
             self.brains[brain].alive = false;
             self.end(place, Some("exit status: 3".into()));
         }
@@ -179,7 +184,7 @@ impl World {
 
     // ── what is heard ────────────────────────────────────────────────────────────────────────────
 
-    /// Takes in a message; `web` is the HTTP connection that it came on.
+    /// Takes in a message; `web` is the HTTP connection that it came on and is answered on.
     pub(crate) fn brain_hears(&mut self, brain: usize, message: &Value, web: Option<usize>) {
         if !self.brains[brain].alive {
             return;
@@ -187,7 +192,7 @@ impl World {
         self.note(format_args!("brain {brain} hears {message}"));
         let method = message["method"].as_str();
         match (method, message.get("id")) {
-            (Some(method), Some(id)) => self.asked(brain, method, id, &message["params"], web),
+            (Some(method), Some(id)) => self.asked(brain, method, id, message, web),
             (Some(method), None) => self.told(brain, method, &message["params"]),
             (None, Some(id)) => self.answered(brain, id, message),
             (None, None) => panic!("neither request nor answer: {message}"),
@@ -195,6 +200,44 @@ impl World {
     }
 
     fn asked(
+        &mut self,
+        brain: usize,
+        method: &str,
+        id: &Value,
+        message: &Value,
+        web: Option<usize>,
+    ) {
+        let params = &message["params"];
+        let spec = &self.specs[self.brains[brain].server];
+        match (spec.is_modern(), is_modern(message)) {
+            (true, true) => self.asked_modern(brain, method, id, params, web),
+            (true, false) if !spec.dual => self.refuse_legacy(brain, id, params, web),
+            (false, true) => {
+                assert_eq!(method, "server/discover", "a legacy child is sent this");
+                self.probed(brain, id, web);
+            }
+            (_, false) => {
+                self.brains[brain].era = Era::Legacy;
+                self.asked_legacy(brain, method, id, params, web);
+            }
+        }
+    }
+
+    /// A legacy server is asked which era it speaks.
+    fn probed(&mut self, brain: usize, id: &Value, web: Option<usize>) {
+        let spec = &self.specs[self.brains[brain].server];
+        let (probe, faults) = (spec.probe, spec.faults);
+        if probe == Probe::Exits && self.brains[brain].place.is_some() {
+            self.count("child exits when it is asked about its era");
+            return self.crash(brain);
+        }
+        if probe == Probe::Ignores || self.fault(faults * 2, "server/discover never answered") {
+            return self.count("server/discover ignored");
+        }
+        self.refuse(brain, id, web, -32601, "Method not found");
+    }
+
+    fn asked_legacy(
         &mut self,
         brain: usize,
         method: &str,
@@ -212,49 +255,19 @@ impl World {
                     return;
                 }
                 if self.fault(faults * 3, "initialize refused") {
-                    let error = json!({"code": -32000, "message": "not today"});
-                    let answer = json!({"jsonrpc": "2.0", "id": id, "error": error});
-                    return self.reply(brain, web, answer);
+                    return self.refuse(brain, id, web, -32000, "not today");
                 }
                 json!({"protocolVersion": params["protocolVersion"],
-                    "capabilities": {"tools": {"listChanged": true},
-                        "resources": {"subscribe": true, "listChanged": true}, "logging": {}},
+                    "capabilities": crate::offers::capabilities(),
                     "serverInfo": {"name": name, "version": "1"}})
             }
-            "server/discover" => {
-                if self.fault(faults * 2, "server/discover never answered") {
-                    return;
-                }
-                let error = json!({"code": -32601, "message": "Method not found"});
-                let answer = json!({"jsonrpc": "2.0", "id": id, "error": error});
-                return self.reply(brain, web, answer);
-            }
-            "tools/list" => {
-                let tool = |name: &str| json!({"name": name, "inputSchema": {"type": "object"}});
-                let generation = self.brains[brain].generation;
-                match params["cursor"].as_str() {
-                    None => json!({"tools": [tool("echo")], "nextCursor": "2"}),
-                    Some(_) if generation % 2 == 1 => json!({"tools": [tool("more")]}),
-                    Some(_) => json!({"tools": []}),
-                }
-            }
-            "resources/list" => {
-                let uri = |n| json!({"uri": format!("sim://{name}/{n}"), "name": format!("r{n}")});
-                json!({"resources": [uri(0), uri(1), uri(2)]})
-            }
-            "resources/templates/list" => json!({"resourceTemplates": []}),
             "resources/subscribe" => {
                 let uri = params["uri"].as_str().unwrap_or_default().to_string();
                 if !uri.starts_with(&format!("sim://{name}/")) {
-                    let error = json!({"code": -32002, "message": "no such resource"});
-                    let answer = json!({"jsonrpc": "2.0", "id": id, "error": error});
-                    return self.reply(brain, web, answer);
+                    return self.refuse(brain, id, web, -32002, "no such resource");
                 }
                 self.brains[brain].subscribed.insert(uri);
-                for _ in 0..2 {
-                    let delay = self.chance.millis(900);
-                    self.after(delay, Action::Brain(brain, Doing::Update));
-                }
+                self.update_soon(brain);
                 json!({})
             }
             "resources/unsubscribe" => {
@@ -262,99 +275,17 @@ impl World {
                 self.brains[brain].subscribed.remove(uri);
                 json!({})
             }
-            "tools/call" => return self.called(brain, id, params, web),
+            "tools/call" | "prompts/get" | "resources/read" => {
+                return self.called(brain, method, id, params, web);
+            }
+            "completion/complete" => self.completion(brain, params),
             "logging/setLevel" | "ping" => json!({}),
-            other => panic!("a server was asked for {other}"),
+            _ => match self.listed(brain, method, params) {
+                Some(result) => result,
+                None => panic!("a server was asked for {method}"),
+            },
         };
-        let answer = json!({"jsonrpc": "2.0", "id": id, "result": result});
-        if self.fault(faults * 4, "server slow") {
-            let delay = self.chance.millis(3000);
-            return self.after(delay, Action::Brain(brain, Doing::Reply(web, answer)));
-        }
-        self.reply(brain, web, answer);
-    }
-
-    fn called(&mut self, brain: usize, id: &Value, params: &Value, web: Option<usize>) {
-        let faults = self.specs[self.brains[brain].server].faults;
-        let tag = params["arguments"]["tag"]
-            .as_str()
-            .expect("every call has a tag")
-            .to_string();
-        assert_eq!(params["name"], "echo", "a tool is called by its own name");
-        let key = id.as_u64().expect("our ids are integers");
-        let twice = self.plant == Some(Plant::CallTwice);
-        let times = self.delivered.entry(tag.clone()).or_default();
-        *times += 1 + u32::from(twice);
-        assert!(*times == 1, "call {tag} reached a server {times} times");
-        self.count("call delivered");
-        self.check_alone(brain, owner(&tag));
-        let token = params.pointer("/_meta/progressToken").cloned();
-        if let Some(token) = &token {
-            assert_eq!(*token, *id, "every hop has its own progress token");
-        }
-        let streams = web.is_some() && self.chance.one_in(2);
-        let call = Call {
-            tag,
-            token,
-            web,
-            streams,
-            ..Call::default()
-        };
-        let before = self.brains[brain].calls.insert(key, call);
-        assert!(before.is_none(), "id {key} was used before");
-        if let Some(web) = web {
-            self.begin_reply(web, brain, key, streams);
-        }
-        if self.fault(faults * 3, "server exits") && self.brains[brain].place.is_some() {
-            return self.after(Duration::from_millis(3), Action::Brain(brain, Doing::Crash));
-        }
-        let hangs = self.fault(faults * 2, "server hangs");
-        let mut at = self.now + self.chance.micros(4000);
-        for _ in 0..self.chance.below(4) {
-            let doing = match self.chance.below(5) {
-                0 | 1 => Doing::Progress(key),
-                2 | 3 => Doing::Log(key),
-                _ => Doing::Ask(key),
-            };
-            self.at(at, Action::Brain(brain, doing));
-            let pause = if self.chance.one_in(4) { 900 } else { 60 };
-            at = at + self.chance.millis(pause);
-        }
-        if !hangs {
-            self.at(at, Action::Brain(brain, Doing::Answer(key)));
-        }
-        if self.chance.one_in(25) {
-            let delay = self.chance.millis(500);
-            self.after(delay, Action::Brain(brain, Doing::Change));
-        }
-    }
-
-    /// A conversation that is one client's alone is used by that client alone.
-    fn check_alone(&mut self, brain: usize, owner: &str) {
-        let spec = &self.specs[self.brains[brain].server];
-        if spec.http && !spec.sessions {
-            return;
-        }
-        let capabilities = &self.brains[brain].capabilities;
-        let asks = capabilities
-            .get("sampling")
-            .or(capabilities.get("elicitation"));
-        let alone = spec.per_session
-            || capabilities.get("roots").is_some()
-            || ((!spec.http || spec.older != Older::No) && asks.is_some());
-        self.brains[brain].owners.insert(owner.to_string());
-        let own: Vec<_> = self.brains[brain]
-            .owners
-            .iter()
-            .filter(|o| !o.ends_with('x'))
-            .collect();
-        assert!(
-            !alone || own.len() <= 1,
-            "{own:?} share brain {brain}, which is for one"
-        );
-        if let Some(roots_of) = &self.brains[brain].roots_of {
-            assert_eq!(roots_of, owner, "brain {brain} has another client's roots");
-        }
+        self.reply_in_time(brain, id, web, result);
     }
 
     fn told(&mut self, brain: usize, method: &str, params: &Value) {
@@ -367,14 +298,27 @@ impl World {
             }
             "notifications/cancelled" => {
                 let id = params["requestId"].as_u64().expect("our ids are integers");
-                let heeds = self.chance.one_in(2);
-                if let Some(call) = self.brains[brain].calls.get_mut(&id) {
-                    call.cancelled = heeds;
+                self.brains[brain].listens.remove(&id);
+                if let Some(call) = self.brains[brain].calls.get(&id) {
+                    let tag = call.tag.clone();
                     self.count("cancelled at server");
+                    self.cancelled_here(brain, &tag);
+                    // A modern server says nothing more about it; of the others, some do.
+                    let heeds = self.brains[brain].era == Era::Modern || self.chance.one_in(2);
+                    if let Some(call) = self.brains[brain].calls.get_mut(&id) {
+                        call.cancelled = heeds;
+                    }
                 }
             }
             "notifications/roots/list_changed" | "notifications/progress" => {}
             other => panic!("a server was told {other}"),
+        }
+    }
+
+    /// Notes that a cancellation has come all the way from a client.
+    pub(crate) fn cancelled_here(&mut self, brain: usize, tag: &str) {
+        if self.cancelled.contains(tag) {
+            self.met(crate::cells::era_of(tag), brain, "cancellation");
         }
     }
 
@@ -389,6 +333,7 @@ impl World {
             let (by, of) = (&message["result"]["by"], &message["result"]["tag"]);
             let by = by.as_str().expect("clients say who they are");
             self.count("ask answered");
+            self.met(crate::cells::era_of(by), brain, ask.method);
             match &ask.tag {
                 Some(tag) => {
                     assert_eq!(of, tag, "ask {key} got the answer to another");
@@ -396,19 +341,25 @@ impl World {
                 }
                 None => {
                     assert_eq!(ask.method, "roots/list");
-                    self.brains[brain].roots_of = Some(by.to_string());
-                    let others = self.brains[brain]
-                        .owners
-                        .iter()
-                        .filter(|o| *o != by)
-                        .count();
-                    assert_eq!(others, 0, "{by}'s roots were given to a server of others");
+                    self.roots_given(brain, by);
                 }
             }
         }
         if let Some(call) = ask.call {
             let delay = self.chance.millis(20);
             self.after(delay, Action::Brain(brain, Doing::Answer(call)));
+        }
+    }
+
+    fn roots_given(&mut self, brain: usize, by: &str) {
+        self.brains[brain].roots_of = Some(by.to_string());
+        let others = self.brains[brain].owners.iter();
+        let others: Vec<_> = others.filter(|other| *other != by).cloned().collect();
+        for other in others {
+            assert!(
+                self.is_same(&other, by),
+                "{by}'s roots were given to a server of {other}"
+            );
         }
     }
 
@@ -425,153 +376,53 @@ impl World {
             Doing::Log(call) => self.log(brain, call),
             Doing::Ask(call) => self.ask_client(brain, call),
             Doing::Answer(call) => self.answer(brain, call),
-            Doing::Update => {
-                let Some(uri) = self.brains[brain].subscribed.first().cloned() else {
-                    return;
-                };
-                self.count("resource updated");
-                let method = "notifications/resources/updated";
-                self.say(
-                    brain,
-                    &json!({"jsonrpc": "2.0", "method": method, "params": {"uri": uri}}),
-                );
-            }
-            Doing::Change => {
-                self.brains[brain].generation += 1;
-                self.count("list changed");
-                let method = "notifications/tools/list_changed";
-                self.say(brain, &json!({"jsonrpc": "2.0", "method": method}));
-            }
+            Doing::Update => self.update(brain),
+            Doing::Change => self.change(brain),
+            Doing::StopListening(listen) => self.stop_listening(brain, listen),
             Doing::AskRoots => {
                 let id = self.new_ask(brain, None, None, "roots/list");
-                self.say(
-                    brain,
-                    &json!({"jsonrpc": "2.0", "id": id, "method": "roots/list"}),
-                );
+                let ask = json!({"jsonrpc": "2.0", "id": id, "method": "roots/list"});
+                self.say(brain, &ask);
             }
         }
     }
 
-    fn new_ask(
-        &mut self,
-        brain: usize,
-        tag: Option<String>,
-        call: Option<u64>,
-        method: &'static str,
-    ) -> u64 {
-        // Every server counts from 0, too.
-        let own = &mut self.brains[brain];
-        let id = own.next_ask;
-        own.next_ask += 1;
-        own.asks.insert(id, Ask { tag, call, method });
-        self.count("ask sent");
-        id
+    pub(crate) fn update_soon(&mut self, brain: usize) {
+        for _ in 0..2 {
+            let delay = self.chance.millis(900);
+            self.after(delay, Action::Brain(brain, Doing::Update));
+        }
     }
 
-    fn open_call(&mut self, brain: usize, call: u64) -> Option<&mut Call> {
-        let call = self.brains[brain].calls.get_mut(&call)?;
-        (!call.answered && !call.cancelled).then_some(call)
-    }
-
-    fn make_progress(&mut self, brain: usize, key: u64) {
-        let Some(call) = self.open_call(brain, key) else {
+    fn update(&mut self, brain: usize) {
+        if self.brains[brain].era == Era::Modern {
+            return self.update_listeners(brain);
+        }
+        let Some(uri) = self.brains[brain].subscribed.first().cloned() else {
             return;
         };
-        let Some(token) = call.token.clone() else {
-            return;
-        };
-        call.steps += 1;
-        let params = json!({"progressToken": token, "progress": call.steps, "message": call.tag});
-        self.count("progress sent");
-        let message =
-            json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params});
-        self.say_about(brain, key, message);
+        self.count("resource updated");
+        self.updated_at.insert(uri.clone(), brain);
+        let method = "notifications/resources/updated";
+        self.say(
+            brain,
+            &json!({"jsonrpc": "2.0", "method": method, "params": {"uri": uri}}),
+        );
     }
 
-    fn log(&mut self, brain: usize, key: u64) {
-        let Some(call) = self.open_call(brain, key) else {
-            return;
-        };
-        let mut tag = call.tag.clone();
-        if self.plant == Some(Plant::LogSwapped) {
-            tag = "c9.0:1".into();
+    fn change(&mut self, brain: usize) {
+        self.brains[brain].generation += 1;
+        self.count("list changed");
+        if self.brains[brain].era == Era::Modern {
+            return self.tell_listeners_of_change(brain);
         }
-        self.count("log sent");
-        let params = json!({"level": "warning", "data": {"tag": tag}});
-        let message =
-            json!({"jsonrpc": "2.0", "method": "notifications/message", "params": params});
-        self.say_about(brain, key, message);
-    }
-
-    fn ask_client(&mut self, brain: usize, key: u64) {
-        let Some(call) = self.open_call(brain, key) else {
-            return;
-        };
-        let tag = call.tag.clone();
-        let method = *self
-            .chance
-            .pick(&["sampling/createMessage", "elicitation/create"]);
-        let id = self.new_ask(brain, Some(tag.clone()), Some(key), method);
-        let params = json!({"message": "?", "metadata": {"tag": tag}});
-        let message = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-        self.say_about(brain, key, message);
-    }
-
-    fn answer(&mut self, brain: usize, key: u64) {
-        let waits = self.brains[brain]
-            .asks
-            .values()
-            .any(|ask| ask.call == Some(key));
-        if waits && !self.calm && self.chance.one_in(2) {
-            return;
-        }
-        let swapped = self.plant == Some(Plant::AnswerSwapped);
-        let other = self.brains[brain]
-            .calls
-            .values()
-            .next()
-            .map(|call| call.tag.clone());
-        let Some(call) = self.open_call(brain, key) else {
-            return;
-        };
-        call.answered = true;
-        let (web, tag) = (call.web, call.tag.clone());
-        let tag = if swapped { other.unwrap_or(tag) } else { tag };
-        let mut answer = json!({"jsonrpc": "2.0", "id": key});
-        match self.chance.below(8) {
-            0 => answer["error"] = json!({"code": -32050, "message": "no", "data": {"echo": tag}}),
-            1 => answer["result"] = json!({"content": [], "isError": true, "echo": tag}),
-            _ => answer["result"] = json!({"content": [], "echo": tag}),
-        }
-        self.count("call answered");
-        match web {
-            None if self.has_one_stream(brain) => self.child_says(brain, &answer),
-            _ => self.finish_call(brain, key, &answer),
-        }
-    }
-
-    /// Says something about a call in flight.
-    fn say_about(&mut self, brain: usize, key: u64, message: Value) {
-        let call = &self.brains[brain].calls[&key];
-        if self.has_one_stream(brain) {
-            return self.child_says(brain, &message);
-        }
-        // Many servers use their standing stream for what they say about a call.
-        if !call.streams || self.chance.one_in(4) {
-            if self.brains[brain].standing.is_some() {
-                self.count("about a call on the standing stream");
-                return self.say(brain, &message);
-            }
-            if !call.streams {
-                return self.unsaid(brain, &message);
-            }
-        }
-        self.say_on_stream(brain, key, message);
+        let method = "notifications/tools/list_changed";
+        self.say(brain, &json!({"jsonrpc": "2.0", "method": method}));
     }
 
     /// Says something outside any call.
-    fn say(&mut self, brain: usize, message: &Value) {
-        if self.has_one_stream(brain) {
+    pub(crate) fn say(&mut self, brain: usize, message: &Value) {
+        if self.brains[brain].place.is_some() {
             return self.child_says(brain, message);
         }
         match self.brains[brain].standing {
@@ -581,16 +432,54 @@ impl World {
     }
 
     /// There is no way to say it. A request nobody sees is not waited for.
-    fn unsaid(&mut self, brain: usize, message: &Value) {
+    pub(crate) fn unsaid(&mut self, brain: usize, message: &Value) {
         if let (Some(id), Some(_)) = (message["id"].as_u64(), message.get("method")) {
             self.brains[brain].asks.remove(&id);
         }
     }
 
+    pub(crate) fn refuse(
+        &mut self,
+        brain: usize,
+        id: &Value,
+        web: Option<usize>,
+        code: i64,
+        why: &str,
+    ) {
+        let error = json!({"code": code, "message": why});
+        self.reply(
+            brain,
+            web,
+            json!({"jsonrpc": "2.0", "id": id, "error": error}),
+        );
+    }
+
+    /// Answers a request other than a call, now or after a while.
+    pub(crate) fn reply_in_time(
+        &mut self,
+        brain: usize,
+        id: &Value,
+        web: Option<usize>,
+        result: Value,
+    ) {
+        let answer = json!({"jsonrpc": "2.0", "id": id, "result": result});
+        let faults = self.specs[self.brains[brain].server].faults;
+        if self.fault(faults * 4, "server slow") {
+            let delay = self.chance.millis(3000);
+            return self.after(delay, Action::Brain(brain, Doing::Reply(web, answer)));
+        }
+        self.reply(brain, web, answer);
+    }
+
     fn reply(&mut self, brain: usize, web: Option<usize>, message: Value) {
         match web {
-            None => self.child_says(brain, &message),
+            None => self.say(brain, &message),
             Some(web) => self.web_reply(web, brain, &message),
         }
+    }
+
+    /// Does something in a moment, as if on second thoughts.
+    pub(crate) fn crash_soon(&mut self, brain: usize) {
+        self.after(Duration::from_millis(3), Action::Brain(brain, Doing::Crash));
     }
 }

@@ -1,25 +1,38 @@
 //! A connection to one of the HTTP servers: requests in, JSON and event streams out.
 
-use crate::feeds::Older;
-use crate::server::Call;
+use crate::calls::Call;
+use crate::modern::{check_doubted, unsupported};
+use crate::server::is_modern;
+use crate::spec::Probe;
 use crate::world::{Action, Peer, Place, World};
 use serde_json::{Value, json};
 use switchbox::http::body::write_chunk;
 use switchbox::http::{Framing, Method, RequestHead};
+use switchbox::mcp::Era;
 
 /// A connection to an HTTP server.
 pub(crate) struct Web {
     pub(crate) server: usize,
     pub(crate) place: Place,
     input: Vec<u8>,
-    state: State,
+    pub(crate) state: State,
     alive: bool,
     /// Whether this response is the connection's last.
     pub(crate) closes: bool,
 }
 
+/// A request, as far as its head says what becomes of it.
+pub(crate) struct Asked {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) query: Option<String>,
+    session: Option<usize>,
+    last: Option<String>,
+    pub(crate) message: Value,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub(crate) enum State {
     /// A request.
     Idle,
     /// Its answer.
@@ -64,16 +77,27 @@ impl World {
             }
             State::Streaming(brain, None) if self.brains[brain].standing == Some(web) => {
                 self.brains[brain].standing = None;
-                // Where it is all there is, nothing is left without it.
-                self.brains[brain].alive &= !self.brains[brain].fed;
+                // All that there is of such a conversation is its stream.
+                self.brains[brain].alive &= !self.specs[self.brains[brain].server].is_older();
             }
             _ => {}
         }
+        self.hung_up(web);
+    }
+
+    /// Whether a connection is one of this server's, and open.
+    pub(crate) fn serves(&self, web: usize, server: usize) -> bool {
+        self.webs[web].alive && self.webs[web].server == server
+    }
+
+    pub(crate) fn serves_which(&self, web: usize) -> usize {
+        self.webs[web].server
     }
 
     pub(crate) fn break_web(&mut self, web: usize) {
         let place = self.webs[web].place;
         self.web_cut_off(web);
+        self.webs[web].alive = false;
         match self.chance.one_in(2) {
             true => self.reset(place),
             false => self.end(place, None),
@@ -114,41 +138,84 @@ impl World {
         );
         let session = head.session_id.and_then(|id| id.strip_prefix(SESSION));
         let session = session.map(|id| id.parse::<usize>().expect("an id of ours"));
-        let last = head.last_event_id.map(String::from);
-        let method = head.method;
-        self.webs[web].state = State::Answering;
-        if self.specs[self.webs[web].server].older != Older::No {
-            let (path, query) = (head.target.path.to_string(), head.target.query);
-            let query = query.map(String::from);
-            return self.take_older(web, method, &path, query.as_deref(), &input[used..]);
-        }
-        self.take_request(web, method, session, last, &input[used..]);
-    }
-
-    fn take_request(
-        &mut self,
-        web: usize,
-        method: Method,
-        session: Option<usize>,
-        last: Option<String>,
-        body: &[u8],
-    ) {
-        let server = self.webs[web].server;
-        let spec = self.specs[server].clone();
-        let message: Value = match body.is_empty() {
-            true => Value::Null,
-            false => serde_json::from_slice(body).expect("a server is sent JSON"),
+        let message: Value = match length {
+            0 => Value::Null,
+            _ => serde_json::from_slice(&input[used..]).expect("a server is sent JSON"),
         };
+        self.webs[web].state = State::Answering;
+        let server = self.webs[web].server;
         self.webs[web].closes = self.chance.one_in(6);
-        if self.fault(spec.faults * 8, "server lost its connection") {
+        if self.fault(self.specs[server].faults * 8, "server lost its connection") {
             return self.break_web(web);
         }
-        let opens = message["method"] == "initialize";
-        if session.is_none() && spec.sessions && message["method"] == "server/discover" {
-            let error = json!({"code": -32000, "message": "Server not initialized"});
-            let error = json!({"jsonrpc": "2.0", "id": null, "error": error});
-            return self.respond(web, 400, None, Some(&error));
+        let asked = Asked {
+            method: head.method,
+            path: head.target.path.to_string(),
+            query: head.target.query.map(String::from),
+            session,
+            last: head.last_event_id.map(String::from),
+            message,
+        };
+        let spec = self.specs[server].clone();
+        match (spec.is_modern(), is_modern(&asked.message)) {
+            _ if spec.is_older() => self.take_older(web, &asked),
+            (true, true) => {
+                self.check_head(&head, &input[..used], &asked.message);
+                let brain = self.modern_brain(server);
+                self.brain_hears(brain, &asked.message, Some(web));
+            }
+            (true, false) if !spec.dual => self.refuse_older(web, asked),
+            (false, true) => self.refuse_modern(web, asked),
+            _ => self.take_request(web, asked),
         }
+    }
+
+    /// A modern server is sent what only legacy ones understand.
+    fn refuse_older(&mut self, web: usize, asked: Asked) {
+        check_doubted(&self.specs[self.webs[web].server], &asked.message);
+        if asked.method != Method::Post {
+            return self.respond(web, 405, None, None);
+        }
+        self.count("legacy request refused by a modern server");
+        let id = &asked.message["id"];
+        let error = json!({"jsonrpc": "2.0", "id": id, "error": unsupported()});
+        self.respond(web, 400, None, Some(&error));
+    }
+
+    /// A legacy server is sent what only modern ones understand.
+    fn refuse_modern(&mut self, web: usize, asked: Asked) {
+        let spec = self.specs[self.webs[web].server].clone();
+        let probes = asked.message["method"] == "server/discover";
+        assert!(
+            probes || spec.doubtful,
+            "{} is legacy and was sent {}",
+            spec.name,
+            asked.message
+        );
+        let silent = spec.probe == Probe::Ignores && probes;
+        if silent || self.fault(spec.faults * 2, "server/discover never answered") {
+            return self.count("server/discover ignored");
+        }
+        self.count("modern request refused by a legacy server");
+        let error = match spec.sessions {
+            true => json!({"code": -32000, "message": "Bad Request: Server not initialized"}),
+            false => json!({"code": -32600, "message": "Unsupported protocol version"}),
+        };
+        let error = json!({"jsonrpc": "2.0", "id": null, "error": error});
+        self.respond(web, 400, None, Some(&error));
+    }
+
+    fn take_request(&mut self, web: usize, asked: Asked) {
+        let Asked {
+            method,
+            session,
+            last,
+            message,
+            ..
+        } = asked;
+        let server = self.webs[web].server;
+        let spec = self.specs[server].clone();
+        let opens = message["method"] == "initialize";
         let brain = match session {
             _ if opens && spec.sessions => Some(self.new_brain(server, None)),
             Some(brain) => {
@@ -165,7 +232,9 @@ impl World {
                     !spec.sessions,
                     "a request without the session that was given"
                 );
-                let only = self.brains.iter().position(|brain| brain.server == server);
+                let only = self.brains.iter().position(|brain| {
+                    brain.server == server && brain.alive && brain.era == Era::Legacy
+                });
                 Some(only.unwrap_or_else(|| self.new_brain(server, None)))
             }
         };
@@ -218,15 +287,15 @@ impl World {
             }
             None if spec.standing => {
                 self.count("standing stream at server");
-                self.begin_standing(web, brain);
+                self.begin_listen(web, brain);
+                self.brains[brain].standing = Some(web);
             }
             None => self.respond(web, 405, None, None),
         }
     }
 
-    /// Begins the stream for what belongs to no request.
-    pub(crate) fn begin_standing(&mut self, web: usize, brain: usize) {
-        self.brains[brain].standing = Some(web);
+    /// Begins a stream that belongs to no call.
+    pub(crate) fn begin_listen(&mut self, web: usize, brain: usize) {
         self.webs[web].state = State::Streaming(brain, None);
         self.webs[web].closes = false;
         let place = self.webs[web].place;
@@ -258,10 +327,10 @@ impl World {
         match self.chance.below(3) {
             0 => {
                 bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
-                let middle = body.len() / 2;
-                for part in [&body[..middle], &body[middle..]] {
+                let (one, other) = body.as_bytes().split_at(body.len() / 2);
+                for part in [one, other] {
                     if !part.is_empty() {
-                        write_chunk(&mut bytes, part.as_bytes());
+                        write_chunk(&mut bytes, part);
                     }
                 }
                 bytes.extend_from_slice(b"0\r\n\r\n");
@@ -300,7 +369,14 @@ impl World {
         let opens = message.pointer("/result/protocolVersion").is_some();
         let spec = &self.specs[self.webs[web].server];
         let session = (opens && spec.sessions).then_some(brain);
-        self.respond(web, 200, session, Some(message));
+        let code = message.pointer("/error/code").and_then(Value::as_i64);
+        let status = match (code, self.brains[brain].era) {
+            (Some(-32022..=-32020), _) => 400,
+            (Some(-32601), Era::Modern) => 404,
+            (Some(-32602), Era::Modern) if self.chance.one_in(2) => 400,
+            _ => 200,
+        };
+        self.respond(web, status, session, Some(message));
     }
 
     /// Begins the answer to a call, if it is to be a stream.
@@ -318,7 +394,8 @@ impl World {
         }
         head += "Transfer-Encoding: chunked\r\n\r\n";
         self.send(place, head.as_bytes());
-        if self.specs[self.webs[web].server].resumable {
+        let legacy = self.brains[brain].era == Era::Legacy;
+        if legacy && self.specs[self.webs[web].server].resumable {
             let mut chunk = Vec::new();
             write_chunk(
                 &mut chunk,
@@ -336,7 +413,8 @@ impl World {
         said.push(message.clone());
         let number = said.len();
         if let Some(web) = *web {
-            self.web_event(web, Some((key, number)), &message);
+            let at = (self.brains[brain].era == Era::Legacy).then_some((key, number));
+            self.web_event(web, at, &message);
         }
     }
 
@@ -355,12 +433,12 @@ impl World {
         let mut chunk = Vec::new();
         write_chunk(&mut chunk, event.as_bytes());
         self.send(place, &chunk);
-        if self.fault(self.specs[server].faults * 8, "server's stream broke") {
+        if self.fault(self.specs[server].faults * 4, "server's stream broke") {
             self.break_web(web);
         }
     }
 
-    fn end_stream(&mut self, web: usize) {
+    pub(crate) fn end_stream(&mut self, web: usize) {
         if self.webs[web].alive {
             self.send(self.webs[web].place, b"0\r\n\r\n");
             self.over(web);

@@ -48,18 +48,18 @@ impl World {
     }
 
     /// A client connects to a worker.
-    pub(crate) fn accept(&mut self, w: usize, client: usize, connection: u32) -> Place {
-        let peer = ([127, 0, 0, 1], 40_000 + client as u16).into();
+    pub(crate) fn accept(&mut self, w: usize, client: Peer) -> Place {
+        let peer = ([127, 0, 0, 1], 40_000).into();
         let id = self.workers[w].accept(self.now, peer, Front::Main);
-        self.wire((w, id), Peer::Client(client, connection), true);
+        self.wire((w, id), client, true);
         self.settle(w);
         (w, id)
     }
 
     /// The client on standard input and output connects.
-    pub(crate) fn open_stdio(&mut self, client: usize) -> Place {
+    pub(crate) fn open_stdio(&mut self, client: Peer) -> Place {
         let id = self.workers[0].open_stdio(self.now);
-        self.wire((0, id), Peer::Client(client, 0), true);
+        self.wire((0, id), client, true);
         self.settle(0);
         (0, id)
     }
@@ -232,6 +232,7 @@ impl World {
                     self.client_reads(client, connection, &bytes);
                 }
             }
+            Peer::Caller(caller, connection) => self.caller_reads(caller, connection, &bytes),
             Peer::Child(brain) => self.child_reads(brain, &bytes),
             Peer::Web(web) => self.web_reads(web, &bytes),
         }
@@ -274,6 +275,7 @@ impl World {
     pub(crate) fn peer_gone(&mut self, peer: Peer, how: Close) {
         match peer {
             Peer::Client(client, connection) => self.client_cut_off(client, connection, how),
+            Peer::Caller(caller, connection) => self.caller_cut_off(caller, connection, how),
             Peer::Child(brain) => self.brain_dies(brain),
             Peer::Web(web) => self.web_cut_off(web),
         }

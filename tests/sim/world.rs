@@ -3,12 +3,15 @@
 //! Everything that happens is an [`Action`] at a time; the seed decides the times. Peers (clients,
 //! children, HTTP servers) never touch a worker: they put bytes on wires and actions in the queue.
 
+use crate::caller::{Caller, Step};
+use crate::cells::Cell;
 use crate::chance::Chance;
 use crate::client::{Client, Deed};
-use crate::server::{Brain, Doing, Spec};
+use crate::server::{Brain, Doing};
+use crate::spec::Spec;
 use crate::web::Web;
 use crate::wires::Wire;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Arguments;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +33,8 @@ pub(crate) type Place = (usize, ConnectionId);
 pub(crate) enum Peer {
     /// This connection of this client.
     Client(usize, u32),
+    /// This connection of this modern client.
+    Caller(usize, u32),
     /// The child with this brain.
     Child(usize),
     /// This connection of an HTTP server.
@@ -49,7 +54,10 @@ pub(crate) enum Action {
     Ops(Place),
     Drain(usize),
     Client(usize, Deed),
+    Caller(usize, Step),
     Brain(usize, Doing),
+    /// A server comes back in the other era.
+    Turn(usize),
 }
 
 /// A fault that is planted to see whether the checks find it.
@@ -59,6 +67,16 @@ pub(crate) enum Plant {
     AnswerSwapped,
     /// A server tells one client's log to another.
     LogSwapped,
+    /// A server asks one client what is another's to answer.
+    QuestionSwapped,
+    /// A legacy server answers who came back to it with what is another's.
+    VisitorSwapped,
+    /// A client shows the state of another with that other's key.
+    StateLent,
+    /// A legacy client is shown what belongs to the modern era.
+    ModernShown,
+    /// A modern client is not told what kind of result it gets.
+    TypeMissing,
     /// A server sends an answer twice, under an id that is in use again.
     CallTwice,
     /// The network changes a byte on its way to a client.
@@ -87,11 +105,21 @@ pub(crate) struct World {
     arrivals: BTreeMap<(usize, usize), Time>,
     tables_at: Vec<Time>,
     pub(crate) clients: Vec<Client>,
+    pub(crate) callers: Vec<Caller>,
     pub(crate) specs: Vec<Spec>,
     pub(crate) brains: Vec<Brain>,
     pub(crate) webs: Vec<Web>,
     /// How often each tool call reached a server, by its tag.
     pub(crate) delivered: BTreeMap<String, u32>,
+    /// The brain that a client's request came to, by its tag.
+    pub(crate) asked_at: BTreeMap<String, usize>,
+    /// The brain that said last that a resource was updated.
+    pub(crate) updated_at: BTreeMap<String, usize>,
+    /// Tags of what clients cancelled.
+    pub(crate) cancelled: BTreeSet<String>,
+    /// Tags of calls that their clients, or others, came back for otherwise than they should.
+    pub(crate) tampered: BTreeSet<String>,
+    pub(crate) cells: BTreeMap<Cell, u64>,
     /// How often everything happened.
     pub(crate) cover: BTreeMap<&'static str, u64>,
     /// No more faults.
@@ -131,10 +159,16 @@ impl World {
             arrivals: BTreeMap::new(),
             tables_at: vec![Time::ZERO; workers],
             clients: Vec::new(),
+            callers: Vec::new(),
             specs,
             brains: Vec::new(),
             webs: Vec::new(),
             delivered: BTreeMap::new(),
+            asked_at: BTreeMap::new(),
+            updated_at: BTreeMap::new(),
+            cancelled: BTreeSet::new(),
+            tampered: BTreeSet::new(),
+            cells: BTreeMap::new(),
             cover: BTreeMap::new(),
             calm: false,
             draining: false,
@@ -186,6 +220,11 @@ impl World {
     // ── running ──────────────────────────────────────────────────────────────────────────────────
 
     pub(crate) fn begin(&mut self) {
+        for server in 0..self.specs.len() {
+            if let Some(at) = self.specs[server].turns_at {
+                self.at(at, Action::Turn(server));
+            }
+        }
         for worker in 0..self.workers.len() {
             self.settle(worker);
         }
@@ -252,7 +291,9 @@ impl World {
                 self.handle(w, Input::Drain);
             }
             Action::Client(client, deed) => self.client_does(client, deed),
+            Action::Caller(caller, step) => self.caller_does(caller, step),
             Action::Brain(brain, doing) => self.brain_does(brain, doing),
+            Action::Turn(server) => self.turn(server),
         }
     }
 
