@@ -226,7 +226,13 @@ impl Worker {
         let responses = (!answers.is_empty()).then_some(&*responses);
         let key = exchange.awaits.key().cloned();
         // A legacy server would take a call that is made again for another.
-        let key = key.filter(|key| self.table.eras[key.server] == Era::Modern);
+        let key = key.filter(|key| self.era_in(key) != Some(Era::Legacy));
+        let Some(exchange) = self.exchanges.get_mut(exchange_ticket(id)) else {
+            return;
+        };
+        let Some(inquiry) = &exchange.inquiry else {
+            return;
+        };
         let (Some(original), Some(key)) = (&exchange.original, key) else {
             let server = exchange.awaits.server().map(|server| server.name.clone());
             let refusal = Refusal::Failed {

@@ -61,6 +61,9 @@ impl Worker {
             worker: self.id,
             exchange: id,
         };
+        // A server that speaks both eras may have been found to by this conversation alone.
+        let may_be_modern =
+            self.table.eras[key.server] == Era::Modern || self.era_in(&key) == Some(Era::Modern);
         let Some(exchange) = self.exchanges.get_mut(exchange_ticket(id)) else {
             return;
         };
@@ -71,7 +74,7 @@ impl Worker {
         }
         // A modern server may want to know something first, and be sent the same again with that.
         if exchange.era() == Era::Legacy
-            && self.table.eras[key.server] == Era::Modern
+            && may_be_modern
             && exchange.original.is_none()
             && input::may_ask(outgoing.method)
         {
