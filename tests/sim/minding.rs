@@ -74,7 +74,10 @@ impl World {
         let caller = &self.callers[c];
         let found = caller.requests.iter().position(|own| match about {
             Some(id) => *id == own.id,
-            None => tag.is_some_and(|tag| *tag == *caller.quests[own.quest].tag && !own.answered),
+            // Of several requests for the same, it is about one that wants to hear of it.
+            None => tag.is_some_and(|tag| {
+                *tag == *caller.quests[own.quest].tag && !own.answered && own.logs
+            }),
         });
         let Some(request) = found else {
             panic!("m{c} hears of no request of its: {message}");

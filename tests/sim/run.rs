@@ -106,11 +106,11 @@ pub(crate) fn run(seed: u64, plant: Option<Plant>, trace: bool) -> Cover {
 fn storm(world: &mut World) {
     let (clients, callers) = (world.chance.between(1, 3), world.chance.between(1, 4));
     for _ in 0..clients {
-        let acts = world.chance.between(10, 40);
+        let acts = world.chance.between(8, 24);
         world.new_client(false, acts);
     }
     for _ in 0..callers {
-        let acts = world.chance.between(10, 40);
+        let acts = world.chance.between(8, 24);
         world.new_caller(false, acts);
     }
     match world.chance.below(6) {

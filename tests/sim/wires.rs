@@ -43,6 +43,15 @@ impl World {
             stalled_until: Time::ZERO,
             crumbs: self.chance.one_in(9),
         };
+        // Whose answers come in crumbs may be taken for one that does not answer.
+        let server = match peer {
+            Peer::Child(brain) => Some(self.brains[brain].server),
+            Peer::Web(web) => Some(self.webs[web].server),
+            _ => None,
+        };
+        if let Some(server) = server {
+            self.specs[server].doubtful |= wire.crumbs;
+        }
         let before = self.wires[w].insert(id, wire);
         assert!(before.is_none(), "worker {w} named two connections {id}");
     }
@@ -133,7 +142,7 @@ impl World {
     fn cut(&mut self, all: usize, crumbs: bool) -> usize {
         if crumbs && !self.calm {
             self.count("bytes in crumbs");
-            return self.chance.between(1, 24).min(all);
+            return self.chance.between(1, 80).min(all);
         }
         if all > 1 && self.fault(4, "bytes split") {
             return self.chance.between(1, all);
