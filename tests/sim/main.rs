@@ -1,6 +1,9 @@
 //! A simulated world around real workers: clock, network, inboxes, children, HTTP servers and clients, all
 //! decided by one seed.
 //!
+//! Clients and servers are of either era. Every cell in which they meet, over every transport and about every
+//! method and interaction, is visited on some seed, or the run fails (`cells.rs`).
+//!
 //! A run has a stormy part, in which everything that can go wrong does, and a calm one, in which it must
 //! turn out that nothing was lost for good. What was meant for one client must never reach another.
 //!
@@ -24,6 +27,7 @@ mod reader;
 mod returning;
 mod rounds;
 mod run;
+mod sending;
 mod server;
 mod spec;
 mod web;

@@ -1,8 +1,10 @@
 //! How clients go wrong, and how they go away.
 
+use crate::caller::End;
 use crate::client::{Deed, Want, What};
 use crate::server::owner;
 use crate::world::{Action, World};
+use serde_json::json;
 use std::time::Duration;
 use switchbox::worker::effect::Close;
 
@@ -117,5 +119,84 @@ impl World {
         if self.clients[c].session.is_some() {
             self.leave(c);
         }
+    }
+
+    // ── modern clients ───────────────────────────────────────────────────────────────────────────
+
+    pub(crate) fn read_slowly(&mut self, c: usize) {
+        let all: Vec<u32> = self.callers[c].lines.keys().copied().collect();
+        if all.is_empty() || self.callers[c].stdio {
+            return;
+        }
+        let number = *self.chance.pick(&all);
+        let length = match self.chance.one_in(4) {
+            true => Duration::from_secs(12),
+            false => self.chance.millis(1500),
+        };
+        if let Some(line) = self.callers[c].lines.get_mut(&number) {
+            line.prompt = false;
+            let place = line.place;
+            self.stall(place, length);
+        }
+    }
+
+    /// Wants a request no more: over HTTP, hanging up says so.
+    pub(crate) fn hang_up(&mut self, c: usize, request: usize) {
+        let own = &self.callers[c].requests[request];
+        if own.answered || own.lost {
+            return;
+        }
+        let (id, tag) = (own.id, self.callers[c].quests[own.quest].tag.clone());
+        self.count("modern client cancelled");
+        self.cancelled.insert(tag);
+        self.let_go(c, request);
+        if self.callers[c].stdio {
+            let told = json!({"jsonrpc": "2.0", "method": "notifications/cancelled",
+                "params": {"requestId": id}});
+            if let Some(line) = self.callers[c].lines.get(&0) {
+                self.send(line.place, format!("{told}\n").as_bytes());
+            }
+            return;
+        }
+        let mut lines = self.callers[c].lines.iter();
+        let carries = lines.find(|(_, line)| line.wants.front() == Some(&request));
+        if let Some(number) = carries.map(|(number, _)| *number) {
+            self.drop_line(c, number);
+        }
+    }
+
+    /// Nobody waits for this request any more.
+    pub(crate) fn let_go(&mut self, c: usize, request: usize) {
+        let caller = &mut self.callers[c];
+        let own = &mut caller.requests[request];
+        own.lost = true;
+        if !own.answered && !own.unwelcome {
+            caller.quests[own.quest].end.get_or_insert(End::Left);
+        }
+    }
+
+    pub(crate) fn drop_line(&mut self, c: usize, number: u32) {
+        let Some(place) = self.callers[c].lines.get(&number).map(|line| line.place) else {
+            return;
+        };
+        self.lose_line(c, number);
+        match self.chance.one_in(2) || self.callers[c].stdio {
+            true => self.end(place, None),
+            false => self.reset(place),
+        }
+    }
+
+    pub(crate) fn lose_line(&mut self, c: usize, number: u32) {
+        if let Some(line) = self.callers[c].lines.remove(&number) {
+            for request in line.wants {
+                self.let_go(c, request);
+            }
+        }
+    }
+
+    /// A modern client goes away without a word.
+    pub(crate) fn caller_vanishes(&mut self, c: usize) {
+        let all: Vec<u32> = self.callers[c].lines.keys().copied().collect();
+        all.into_iter().for_each(|number| self.drop_line(c, number));
     }
 }

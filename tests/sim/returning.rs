@@ -83,9 +83,13 @@ impl World {
             requests.iter().map(answer).collect::<Map<_, _>>()
         });
         let manners = if self.calm { CALM } else { STORMY };
-        let manner = match rounds > ROUNDS_BORNE {
-            true => Manner::Never,
-            false => *self.chance.pick(manners),
+        let manner = match (
+            rounds > ROUNDS_BORNE,
+            self.calm && rounds > ROUNDS_BORNE / 2,
+        ) {
+            (true, _) => Manner::Never,
+            (_, true) => Manner::InTime,
+            _ => *self.chance.pick(manners),
         };
         if manner != Manner::InTime {
             self.tampered.insert(tag.clone());
