@@ -314,6 +314,12 @@ impl Worker {
             let sole = partner.and_then(|partner| partner.conversation.sole_user(self.now));
             return sole.map_or(Addressee::Unclear, Addressee::Session);
         }
+        // A modern server says nothing of a request that it has answered (2026-07-28 server/utilities/logging), and
+        // what it was told to give up is still in flight here until it is known to be done with it.
+        if self.era_in(key) == Some(Era::Modern) {
+            let only = self.only_exchange(key);
+            return only.map_or(Addressee::Unclear, |(home, _)| Addressee::Exchange(home));
+        }
         let partner = self.partners.get(key);
         // What the server says may be about what another one asked of it a moment ago.
         let serves_only =

@@ -1,7 +1,9 @@
 //! Any client with any server: what one era says, the other understands, over every pair of transports.
 
-use crate::harness::cells::{in_every_cell, in_every_cell_of};
-use crate::harness::client::{Era, OWN, everything, replied, reply_with};
+use crate::fixture::server::{Over, Server};
+use crate::harness::cells::{config, in_every_cell, in_every_cell_of};
+use crate::harness::client::{ERAS, Era, OWN, everything, over_http, replied, reply_with};
+use crate::harness::gateway::Gateway;
 use serde_json::{Value, json};
 
 #[test]
@@ -320,6 +322,23 @@ fn logs_are_told_when_they_are_wanted_in_every_cell() {
             );
         }
     });
+}
+
+#[test]
+fn clients_of_a_modern_server_are_told_their_logs_right_after_one_another() {
+    for over in [Over::Stdio, Over::Http] {
+        let server = Server::start(over, json!({"name": "m", "era": "modern"}));
+        let gateway = Gateway::of(config([&server]));
+        for tag in 0..6 {
+            let era = ERAS[tag % 2];
+            let mut client = over_http(gateway.address, era, everything());
+            client.set_level("error");
+            let heard = client.call("m__logs", json!({ "tag": tag }));
+            let told = heard.told_of("notifications/message");
+            assert_eq!(told.len(), 4, "{over:?}, {era:?}: {heard:?}");
+            assert!(told.iter().all(|told| told["data"]["tag"] == tag));
+        }
+    }
 }
 
 #[test]
