@@ -69,10 +69,10 @@ fn check_params(text: &[u8]) {
         token.map(|place| place.of(&modern)),
         tokens.next_back().map(|place| place.of(text))
     );
-    let (legacy, _) = request::for_legacy(text);
+    let (legacy, _) = request::for_legacy(text, None);
     assert_json(&legacy);
     assert_same(text, &legacy, &["_meta", "inputResponses", "requestState"]);
-    let (back, token) = request::for_legacy(&modern);
+    let (back, token) = request::for_legacy(&modern, None);
     assert_json(&back);
     assert_same(
         text,

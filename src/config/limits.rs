@@ -124,8 +124,8 @@ pub const MEMFILES_MAX: usize = 64;
 /// Sets of client capabilities with a catalog of their own. Clients past this see what those see that declared
 /// nothing.
 pub const CATALOGS_MAX: usize = 64;
-/// Bytes of a modern client's `_meta` that a connection remembers, so that the same need not be read again with each
-/// request. Most are a quarter of this; a longer one is read each time.
+/// Bytes of a modern client's `_meta` that a connection remembers, or of a modern server's that a conversation does,
+/// so that the same need not be read again each time. Most are a quarter of this; a longer one is read each time.
 pub const CARD_BYTES_MAX: usize = 1024;
 /// Arguments of one tool that are mirrored in headers (`x-mcp-header`). A tool with more is one that breaks the
 /// rules for them.

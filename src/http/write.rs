@@ -43,6 +43,15 @@ pub fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Writes `name: value` for a value that is printable ASCII as it is.
+pub fn plain_field(out: &mut Vec<u8>, name: &str, value: &str) {
+    debug_assert!(value.bytes().all(|byte| matches!(byte, b' '..=b'~')));
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Writes `name: value` for a number.
 pub fn field_number(out: &mut Vec<u8>, name: &str, value: u64) {
     out.extend_from_slice(name.as_bytes());

@@ -21,14 +21,21 @@ pub enum Fate<'a> {
 #[derive(Debug)]
 pub struct Edits<'a> {
     text: &'a [u8],
+    known: &'a [u8],
     changes: Vec<(Span, Cow<'a, [u8]>)>,
 }
 
 impl<'a> Edits<'a> {
     /// No changes yet.
     pub fn new(text: &'a [u8]) -> Edits<'a> {
+        Edits::knowing(text, &[])
+    }
+
+    /// No changes yet; `known` is an object in the text, or nothing, see [`parse::members_knowing`].
+    pub fn knowing(text: &'a [u8], known: &'a [u8]) -> Edits<'a> {
         Edits {
             text,
+            known,
             changes: Vec::new(),
         }
     }
@@ -59,7 +66,7 @@ impl<'a> Edits<'a> {
         let mut end = span.start;
         // Members dropped before the first that stays go with the comma after them, others with the one before.
         let mut hole = None;
-        for (key, value) in parse::members(self.text, span) {
+        for (key, value) in parse::members_knowing(self.text, span, self.known) {
             let mark = self.changes.len();
             match judge(self, key, value) {
                 Fate::Drop => {

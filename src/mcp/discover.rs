@@ -7,6 +7,7 @@ use super::capabilities::ServerCapabilities;
 use super::handshake::Introduced;
 use super::revision::Revision;
 use super::{bridge, caching::Caching, meta};
+use crate::config::limits::CARD_BYTES_MAX;
 use crate::jsonrpc::parse::{self, Span};
 use crate::jsonrpc::write;
 
@@ -57,8 +58,10 @@ impl Introduced {
                 String::from_utf8_lossy(versions.of(text))
             ));
         }
-        let info = parse::member(text, span, "_meta")
-            .and_then(|meta| parse::member(text, meta, meta::SERVER));
+        let meta = parse::member(text, span, "_meta").filter(|meta| text[meta.start] == b'{');
+        let info = meta.and_then(|meta| parse::member(text, meta, meta::SERVER));
+        let said = meta.map(|meta| meta.of(text));
+        let said = said.filter(|said| said.len() <= CARD_BYTES_MAX);
         Ok(Introduced {
             revision: Revision::MODERN,
             capabilities: parse::member(text, span, "capabilities")
@@ -67,6 +70,7 @@ impl Introduced {
             name: info.and_then(|i| string(i, "name")).unwrap_or_default(),
             version: info.and_then(|i| string(i, "version")).unwrap_or_default(),
             instructions: string(span, "instructions").unwrap_or_default(),
+            said: said.unwrap_or_default().into(),
         })
     }
 }
@@ -128,6 +132,8 @@ mod tests {
             ("switchbox", "be\n\"kind\"")
         );
         assert_eq!(back.version, env!("CARGO_PKG_VERSION"));
+        let said = format!(r#"{{"{}":{}}}"#, meta::SERVER, meta::OURSELVES);
+        assert_eq!(String::from_utf8_lossy(&back.said), said);
         assert_eq!(Caching::parse(&text, whole(&text)), caching);
         let kind = bridge::result::result_type(&text, whole(&text));
         assert_eq!(kind, bridge::result::Outcome::Complete);

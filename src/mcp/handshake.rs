@@ -91,6 +91,9 @@ pub struct Introduced {
     pub version: String,
     /// What it wants every client to know; empty if nothing.
     pub instructions: String,
+    /// The `_meta` of the result in which it introduced itself, if it is a modern server, and not long. It says of
+    /// itself in every result what it said in that one.
+    pub said: Box<[u8]>,
 }
 
 impl Introduced {
@@ -123,6 +126,7 @@ impl Introduced {
             name: info.and_then(|i| string(i, "name")).unwrap_or_default(),
             version: info.and_then(|i| string(i, "version")).unwrap_or_default(),
             instructions: string(span, "instructions").unwrap_or_default(),
+            said: Box::default(),
         })
     }
 }

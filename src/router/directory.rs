@@ -286,6 +286,7 @@ mod tests {
             name: "n".into(),
             version: "1".into(),
             instructions: String::new(),
+            said: Box::default(),
         });
         let text = format!(r#"{{"name":"{tool}"}}"#);
         let place = crate::jsonrpc::parse::Span {

@@ -523,6 +523,7 @@ mod tests {
                 name: String::new(),
                 version: String::new(),
                 instructions: String::new(),
+                said: Box::default(),
             },
         );
         conversation

@@ -38,7 +38,7 @@ impl Worker {
     }
 
     fn child_said(&mut self, key: &Key, line: &[u8]) {
-        let Ok(envelope) = Envelope::parse(line) else {
+        let Ok(envelope) = Envelope::parse_knowing(line, self.said_in(key)) else {
             // Programs print banners and warnings to stdout; the protocol forbids it, but nothing is
             // lost by passing over them.
             let server = self.table.servers[key.server].clone();

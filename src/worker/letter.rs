@@ -4,7 +4,7 @@
 use super::message::{Caller, Routed};
 use super::parcel::Outgoing;
 use crate::config::limits::CATALOGS_MAX;
-use crate::http::write::field;
+use crate::http::write::{field, plain_field};
 use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::parse::{self, Span};
 use crate::jsonrpc::write;
@@ -61,7 +61,7 @@ impl Letter {
 /// Writes what the head of a modern request repeats of its body (2026-07-28 basic/transports/streamable-http,
 /// "Request Metadata").
 fn mirror(fields: &mut Vec<u8>, outgoing: &Outgoing) {
-    field(fields, "mcp-method", outgoing.method.name().as_bytes());
+    plain_field(fields, "mcp-method", outgoing.method.name());
     fields.extend_from_slice(outgoing.passed.as_deref().unwrap_or_default());
     let params = &outgoing.params;
     let whole = Span {
@@ -79,7 +79,7 @@ fn mirror(fields: &mut Vec<u8>, outgoing: &Outgoing) {
         None => parse::member(params, whole, member).and_then(|span| parse::string(params, span)),
     };
     if let Some(name) = name {
-        field(fields, "mcp-name", headers::encode(&name).as_bytes());
+        plain_field(fields, "mcp-name", &headers::encode(&name));
     }
     if let Some(mirrored) = &outgoing.mirrored {
         let arguments = parse::member(params, whole, "arguments");
@@ -108,6 +108,7 @@ pub(super) fn outgoing(
             passed: None,
             task: None,
             name: None,
+            hop: None,
         };
     };
     let text = whole.of(envelope.text);
@@ -116,25 +117,27 @@ pub(super) fn outgoing(
         end: span.end - whole.start,
     };
     let mut token = params.modern.token.map(within);
+    let of_hop = caller.era() == Era::Modern && params.modern.is_lasting();
+    let mut hop = params.meta.filter(|_| of_hop).map(within);
     let mut changed = Vec::with_capacity(text.len() + 16);
     match &routed.name {
         Some((span, name)) => {
             let (span, name) = (within(*span), &*write::quoted(name));
             write::spliced(&mut changed, text, &[(span, name)]);
             // What comes after the name has moved by the difference in length.
-            if let Some(token) = token.as_mut().filter(|token| token.start > span.start) {
-                let shift = |at: usize| at + name.len() - (span.end - span.start);
-                *token = Span {
-                    start: shift(token.start),
-                    end: shift(token.end),
-                };
+            for place in token.iter_mut().chain(&mut hop) {
+                if place.start > span.start {
+                    let shift = |at: usize| at + name.len() - (span.end - span.start);
+                    place.start = shift(place.start);
+                    place.end = shift(place.end);
+                }
             }
         }
         None => changed.extend_from_slice(text),
     }
     let wishing = routed.wish.and_then(|wish| task::wishing(&changed, wish));
     if let Some(wishing) = wishing {
-        token = token_of(&wishing);
+        (token, hop) = (token_of(&wishing), None);
         changed = wishing;
     }
     Outgoing {
@@ -148,6 +151,7 @@ pub(super) fn outgoing(
         passed: routed.passed.clone(),
         task: routed.task,
         name: routed.name.as_ref().map(|(_, name)| name.clone()),
+        hop,
     }
 }
 
@@ -190,7 +194,7 @@ pub(super) fn suited<'a>(
 ) -> Cow<'a, Outgoing> {
     let (params, token) = match (outgoing.era, era) {
         (Era::Legacy, Era::Modern) => request::for_modern(&outgoing.params, own_metas.of(session)),
-        (Era::Modern, Era::Legacy) => request::for_legacy(&outgoing.params),
+        (Era::Modern, Era::Legacy) => request::for_legacy(&outgoing.params, outgoing.hop),
         (Era::Legacy, Era::Legacy) | (Era::Modern, Era::Modern) => return Cow::Borrowed(outgoing),
     };
     Cow::Owned(Outgoing {
@@ -204,6 +208,7 @@ pub(super) fn suited<'a>(
         passed: None,
         task: outgoing.task,
         name: outgoing.name.clone(),
+        hop: None,
     })
 }
 
@@ -264,6 +269,7 @@ mod tests {
             passed: None,
             task: None,
             name: None,
+            hop: None,
         };
         let mut out = Vec::new();
         write_request(&mut out, 77, &outgoing);

@@ -425,7 +425,8 @@ impl Worker {
             .pendings
             .get(pending)
             .is_some_and(|asked| asked.is_probe_of(key));
-        let envelope = Envelope::parse(body).map(|envelope| envelope.kind);
+        let envelope = Envelope::parse_knowing(body, self.said_in(key));
+        let envelope = envelope.map(|envelope| envelope.kind);
         // That it is not let in, or that the server is in trouble, says nothing about its era. Anything else that
         // is no answer does: whoever knew the question would have answered it.
         let says_nothing = matches!(opening.status, 401 | 403 | 407 | 408 | 429 | 500..);

@@ -178,6 +178,8 @@ pub struct Outgoing {
     pub task: Option<TaskFor>,
     /// The name in `params` of the tool, prompt or task that is asked for, where it was put there.
     pub name: Option<Arc<str>>,
+    /// Where in `params` the `_meta` stands, if all that it says is of the hop that the client made.
+    pub hop: Option<Span>,
 }
 
 /// Whom a legacy server's task is for.
@@ -218,6 +220,7 @@ impl Outgoing {
             passed: None,
             task: None,
             name: None,
+            hop: None,
         }
     }
 }
@@ -289,6 +292,8 @@ pub struct Opened {
     pub fed: bool,
     /// How often the conversation has been opened.
     pub epoch: u32,
+    /// What a modern server says of itself in every result, see [`said`](crate::mcp::handshake::Introduced::said).
+    pub said: Box<[u8]>,
 }
 
 /// A client's answer to a server's request.

@@ -304,6 +304,7 @@ impl Worker {
             revision: introduced.revision,
             fed: partner.feed.is_some(),
             epoch: partner.epoch,
+            said: introduced.said.clone(),
         });
         partner.opened = Some(opened.clone());
         partner.conversation.introduced = Some(introduced);

@@ -7,7 +7,7 @@
 
 use super::Worker;
 use super::forward::{Awaiter, Step};
-use super::parcel::Outgoing;
+use super::parcel::{Opened, Outgoing, Standing};
 use crate::config::limits::{INITIALIZE_TIMEOUT, PROBE_TIMEOUT};
 use crate::config::{EraChoice, Transport};
 use crate::jsonrpc::parse::{self, Span};
@@ -173,13 +173,24 @@ impl Worker {
 
     /// The era of an open conversation.
     pub(super) fn era_in(&self, key: &Key) -> Option<Era> {
-        let revision = match self.partners.get(key) {
-            Some(partner) => partner.opened.as_ref()?.revision,
+        Some(self.opened_in(key)?.revision.era())
+    }
+
+    /// What the server of a conversation says of itself in every result, if that is known.
+    pub(super) fn said_in(&self, key: &Key) -> &[u8] {
+        // Legacy servers say no such thing.
+        let modern = self.table.eras[key.server] == Era::Modern;
+        let opened = modern.then(|| self.opened_in(key)).flatten();
+        opened.map_or(&[], |opened| &opened.said)
+    }
+
+    fn opened_in(&self, key: &Key) -> Option<&Opened> {
+        match self.partners.get(key) {
+            Some(partner) => partner.opened.as_deref(),
             None => match &self.slices.get(key)?.standing {
-                super::parcel::Standing::Open(opened) => opened.revision,
-                _ => return None,
+                Standing::Open(opened) => Some(opened),
+                _ => None,
             },
-        };
-        Some(revision.era())
+        }
     }
 }

@@ -79,13 +79,18 @@ pub fn own_meta(capabilities: &str, client: Option<&[u8]>, level: Option<u8>) ->
 /// A modern client's params as a legacy server's: what the request said of its sender is gone, and so are
 /// the answers and the state of earlier rounds, which are this side's affair; an empty `_meta` goes with them.
 ///
-/// `params` is the value alone, or nothing. Also returns where the value of `progressToken` now stands.
-pub fn for_legacy(params: &[u8]) -> (Vec<u8>, Option<Span>) {
-    let mut edits = Edits::new(params);
+/// `params` is the value alone, or nothing; `hop` is where its `_meta` stands if that is known to say nothing else.
+/// Also returns where the value of `progressToken` now stands.
+pub fn for_legacy(params: &[u8], hop: Option<Span>) -> (Vec<u8>, Option<Span>) {
+    let known = hop.map(|hop| hop.of(params)).unwrap_or_default();
+    let mut edits = Edits::knowing(params, known);
     let whole = edits.whole();
     let mut token = None;
     edits.members(whole, |edits, key, value| {
         if key.is("_meta") {
+            if hop == Some(value) {
+                return Fate::Drop;
+            }
             let stay = edits.members(value, |_, key, value| {
                 if meta::OF_HOP.iter().any(|name| key.is(name)) {
                     return Fate::Drop;
@@ -232,7 +237,7 @@ mod tests {
     #[test]
     fn modern_params_become_legacy_and_keep_what_nobody_knows() {
         let check = |params: &str, expected: &str, token: Option<&str>| {
-            let (text, place) = for_legacy(own(params).as_bytes());
+            let (text, place) = for_legacy(own(params).as_bytes(), None);
             assert_eq!(String::from_utf8_lossy(&text), expected, "{params}");
             let found = place.map(|place| String::from_utf8_lossy(place.of(&text)).into_owned());
             assert_eq!(found.as_deref(), token, "{params}");
@@ -252,6 +257,20 @@ mod tests {
     }
 
     #[test]
+    fn meta_that_is_only_of_the_hop_goes_unread() {
+        for params in [
+            r#"{"_meta":{@},"name":"t","arguments":{"_meta":{@}}}"#,
+            r#"{ "name":"t" , "_meta" : {@} , "requestState":"s"}"#,
+            r#"{"_meta":{@}}"#,
+        ] {
+            let params = own(params);
+            let text = params.as_bytes();
+            let hop = parse::member(text, parse::check(text).unwrap(), "_meta");
+            assert_eq!(for_legacy(text, hop), for_legacy(text, None), "{params}");
+        }
+    }
+
+    #[test]
     fn legacy_params_survive_a_round_trip() {
         for params in [
             r#"{"name":"t","arguments":{"big":123456789012345678901234567890}}"#,
@@ -259,7 +278,7 @@ mod tests {
             r#"{"cursor":""}"#,
         ] {
             let (modern, _) = for_modern(params.as_bytes(), OWN.as_bytes());
-            let (back, _) = for_legacy(&modern);
+            let (back, _) = for_legacy(&modern, None);
             assert_eq!(String::from_utf8_lossy(&back), params);
         }
     }
