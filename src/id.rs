@@ -36,7 +36,8 @@ pub struct Home {
     pub exchange: ExchangeId,
 }
 
-/// A session's number: unique in the process, never reused and, unlike the session's id, no secret.
+/// A session's number: unique in the process, never reused and, unlike the session's id, no secret. Its last eight
+/// bits are the worker that opened it.
 pub type SessionKey = u64;
 
 /// A connection named across threads.

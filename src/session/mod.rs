@@ -324,6 +324,7 @@ mod tests {
         store
             .open(
                 Time::ZERO,
+                WorkerId(0),
                 None,
                 Revision::LATEST,
                 ClientCapabilities::none(),

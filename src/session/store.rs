@@ -7,7 +7,7 @@
 use super::endpoints::Endpoints;
 use super::{Listener, Session};
 use crate::config::limits::{SESSION_IDLE_TIMEOUT, SESSIONS_MAX};
-use crate::id::{Place, WorkerId};
+use crate::id::{Place, SessionKey, WorkerId};
 use crate::mcp::capabilities::ClientCapabilities;
 use crate::mcp::revision::Revision;
 use crate::time::Time;
@@ -79,16 +79,17 @@ impl Store {
         }
     }
 
-    /// Opens a session. `None`: there are [`SESSIONS_MAX`] and none of them may be evicted. The second
-    /// of the pair is a session that had to give way.
+    /// Opens a session for the worker `host`. `None`: there are [`SESSIONS_MAX`] and none of them may be evicted.
+    /// The second of the pair is a session that had to give way.
     pub fn open(
         &self,
         now: Time,
+        host: WorkerId,
         principal: Option<Arc<str>>,
         revision: Revision,
         capabilities: ClientCapabilities,
     ) -> Option<(Arc<Session>, Option<Arc<Session>>)> {
-        let key = self.counter.fetch_add(1, Ordering::Relaxed);
+        let key = self.next_key(host);
         let id = self.draw(key);
         let mut evicted = None;
         if self.open.load(Ordering::Relaxed) >= SESSIONS_MAX {
@@ -115,22 +116,23 @@ impl Store {
         principal: Option<Arc<str>>,
         capabilities: ClientCapabilities,
     ) -> Arc<Session> {
-        let key = self.counter.fetch_add(1, Ordering::Relaxed);
+        let key = self.next_key(host);
         let (id, revision) = (self.draw(key), Revision::MODERN);
         let mut session = Session::new(now, key, id, principal, revision, capabilities);
         session.host = Some(host);
         Arc::new(session)
     }
 
-    /// Such a session for a stream on which a modern client listens.
+    /// Such a session for a stream of the worker `host` on which a modern client listens.
     pub fn listener(
         &self,
         now: Time,
+        host: WorkerId,
         principal: Option<Arc<str>>,
         capabilities: ClientCapabilities,
         listener: Listener,
     ) -> Arc<Session> {
-        let key = self.counter.fetch_add(1, Ordering::Relaxed);
+        let key = self.next_key(host);
         let (id, revision) = (self.draw(key), Revision::MODERN);
         let mut session = Session::new(now, key, id, principal, revision, capabilities);
         session.listener = Some(listener);
@@ -184,7 +186,7 @@ impl Store {
 
     /// Gives the stream of an HTTP+SSE client an endpoint for its messages.
     pub fn open_endpoint(&self, place: Place, principal: Option<Arc<str>>) -> SessionId {
-        let id = self.draw(self.counter.fetch_add(1, Ordering::Relaxed));
+        let id = self.draw(self.next_key(place.worker));
         self.endpoints.open(id, place, principal);
         id
     }
@@ -215,10 +217,14 @@ impl Store {
         self.close(&longest).then_some(longest)
     }
 
-    fn draw(&self, counter: u64) -> SessionId {
+    fn next_key(&self, host: WorkerId) -> SessionKey {
+        self.counter.fetch_add(1, Ordering::Relaxed) << 8 | u64::from(host.0)
+    }
+
+    fn draw(&self, key: SessionKey) -> SessionId {
         let digest = Sha256::new()
             .chain_update(self.secret)
-            .chain_update(counter.to_le_bytes())
+            .chain_update(key.to_le_bytes())
             .finalize();
         let mut id = [0; 16];
         id.copy_from_slice(&digest[..16]);
@@ -237,7 +243,13 @@ mod tests {
 
     fn open(store: &Store, now: Time) -> Arc<Session> {
         store
-            .open(now, None, Revision::LATEST, ClientCapabilities::none())
+            .open(
+                now,
+                WorkerId(3),
+                None,
+                Revision::LATEST,
+                ClientCapabilities::none(),
+            )
             .unwrap()
             .0
     }
@@ -247,7 +259,8 @@ mod tests {
         let store = Store::new([7; 32]);
         let session = open(&store, Time::ZERO);
         let id = SessionId::parse(session.id.to_string().as_bytes()).unwrap();
-        assert_eq!(store.find(id).unwrap().key, session.key);
+        let found = store.find(id).unwrap();
+        assert_eq!((found.key, found.key & 0xff), (session.key, 3));
         assert!(store.close(&session));
         assert!(!store.close(&session));
         assert!(store.find(id).is_none() && session.is_ended() && store.is_empty());

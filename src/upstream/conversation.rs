@@ -76,13 +76,16 @@ impl Key {
         self.session.is_none() && &*self.capabilities == "{}"
     }
 
-    /// A number that spreads conversations over workers.
+    /// A number that spreads conversations over workers: what only one session uses is where that was opened, since
+    /// its requests most likely come in there.
     pub fn spread(&self) -> u64 {
+        if let Some(session) = self.session {
+            return session & 0xff;
+        }
         let text = self.capabilities.bytes().fold(0u64, |sum, byte| {
             sum.wrapping_mul(31).wrapping_add(byte.into())
         });
         text.wrapping_add(self.server as u64)
-            .wrapping_add(self.session.unwrap_or(0))
     }
 }
 

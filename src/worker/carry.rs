@@ -218,9 +218,13 @@ impl Worker {
             local.answer = LocalAnswer::Refused(Refusal::Invalid(fact.into()));
             return self.answer_locally(id, local, None);
         }
-        let opened = self
-            .sessions
-            .open(self.now, principal, hello.revision, hello.capabilities);
+        let opened = self.sessions.open(
+            self.now,
+            self.id,
+            principal,
+            hello.revision,
+            hello.capabilities,
+        );
         let Some((session, evicted)) = opened else {
             return self.answer_locally(id, local, None);
         };

@@ -107,9 +107,9 @@ impl Worker {
             filter,
         };
         let (now, principal) = (self.now, listen.principal);
-        let session = self
-            .sessions
-            .listener(now, principal, listen.capabilities, listener);
+        let session =
+            self.sessions
+                .listener(now, self.id, principal, listen.capabilities, listener);
         let place = Place {
             worker: self.id,
             connection,
