@@ -145,6 +145,14 @@ pub const SERVERS_MAX: usize = 1000;
 pub const SERVER_TIMEOUT: Duration = Duration::from_secs(60);
 /// A TCP connection to a server.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Silence on a connection to a server, before its system is asked whether it is still there: a stream of changes
+/// may have nothing to say for days, and a server that was cut off says nothing either. Clients need no such
+/// question: what they are sent every [`STREAM_KEEP_ALIVE`] is not taken if they are gone ([`TAKE_TIMEOUT`]).
+pub const SERVER_SILENCE: Duration = Duration::from_secs(60);
+/// Between two such questions.
+pub const SERVER_PROBE_INTERVAL: Duration = Duration::from_secs(20);
+/// Such questions in a row without an answer. Past this the connection has failed.
+pub const SERVER_PROBES_MAX: u32 = 3;
 /// A server's answer to the question which era it speaks. Silence is a legacy server's.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The word of an HTTP+SSE server where it wants its messages, with which its stream begins.

@@ -9,13 +9,16 @@
 
 use super::socket::{Lane, Socket, fact, token};
 use super::tls::TlsStream;
-use crate::config::limits::CONNECT_TIMEOUT;
+use crate::config::limits::{
+    CONNECT_TIMEOUT, SERVER_PROBE_INTERVAL, SERVER_PROBES_MAX, SERVER_SILENCE,
+};
 use crate::config::{Http, Scheme};
 use crate::time::Time;
 use mio::event::Source;
 use mio::net::TcpStream;
 use mio::{Interest, Registry};
 use rustls::ClientConfig;
+use socket2::{SockRef, TcpKeepalive};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -196,6 +199,12 @@ impl Dial {
 fn connect(address: SocketAddr, registry: &Registry, slot: u32) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
+    // What waits for news would not find out by itself that the server was cut off.
+    let keep_alive = TcpKeepalive::new()
+        .with_time(SERVER_SILENCE)
+        .with_interval(SERVER_PROBE_INTERVAL)
+        .with_retries(SERVER_PROBES_MAX);
+    SockRef::from(&stream).set_tcp_keepalive(&keep_alive)?;
     stream.register(
         registry,
         token(slot, Lane::Main),
@@ -269,6 +278,29 @@ mod tests {
             stream.peer_addr().unwrap().to_string(),
             format!("127.0.0.1:{port}")
         );
+    }
+
+    #[test]
+    fn server_that_was_cut_off_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut poll = Poll::new().unwrap();
+        let begun = dial(port, Scheme::Http, None).resolved(
+            Time::ZERO,
+            poll.registry(),
+            &[Ipv4Addr::LOCALHOST.into()],
+        );
+        let Progress::Open(Socket::Tcp(stream)) = decided(&mut poll, begun) else {
+            panic!("not open");
+        };
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), SERVER_SILENCE);
+        assert_eq!(
+            socket.tcp_keepalive_interval().unwrap(),
+            SERVER_PROBE_INTERVAL
+        );
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), SERVER_PROBES_MAX);
     }
 
     #[test]
