@@ -153,14 +153,16 @@ impl Worker {
     pub(super) fn errand_over(&mut self, errand: Errand, progress: Progress, cause: &str) {
         match errand {
             Errand::Request { pending, key } | Errand::Catch { pending, key } => {
-                if progress.answered || self.pendings.get(pending).is_none() {
+                let asked = self.pendings.get(pending);
+                let Some(era) = asked.map(|p| p.era).filter(|_| !progress.answered) else {
                     return;
-                }
+                };
                 if self.is_fed(&key) {
                     return self.post_failed(pending, cause);
                 }
                 let opened = match self.slices.get(&*key).map(|slice| &slice.standing) {
-                    Some(Standing::Open(opened)) => Some(opened.clone()),
+                    // Streams of modern servers are not resumed (2026-07-28 basic/transports/streamable-http).
+                    Some(Standing::Open(opened)) if era == Era::Legacy => Some(opened.clone()),
                     _ => None,
                 };
                 match progress.last_event.zip(opened) {
@@ -296,5 +298,33 @@ impl Worker {
         if let Some(slice) = self.slices.get_mut(key) {
             slice.standing = Standing::Opening;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::revision::Revision;
+    use crate::worker::effect::Input;
+    use crate::worker::scene::Scene;
+    use serde_json::json;
+
+    #[test]
+    fn broken_stream_of_a_modern_server_is_not_resumed() {
+        let mut scene = Scene::over_http(Era::Modern);
+        let (link, asked) = scene.posted("server/discover");
+        let found = json!({
+            "resultType": "complete", "supportedVersions": [Revision::MODERN.name()],
+            "capabilities": {"resources": {"subscribe": true}}, "ttlMs": 0, "cacheScope": "private",
+        });
+        scene.responds(link, &asked, &found);
+        let (link, _) = scene.posted("subscriptions/listen");
+        // An id is of no use in this era, and harmless.
+        let stream = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\nid: 1\ndata:\n\n";
+        scene.handle(Input::Received(link, stream));
+        scene.handle(Input::Failed(link, "timed out".into()));
+        scene.links.retain(|own| *own != link);
+        scene.pass(RETRY * 2);
+        scene.posted("subscriptions/listen");
     }
 }

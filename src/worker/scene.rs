@@ -4,7 +4,7 @@
 use super::effect::{Effect, Input};
 use super::{Front, Seat, Worker};
 use crate::config::limits::CHILDREN_MAX;
-use crate::config::{Config, EraChoice, Names};
+use crate::config::{Config, EraChoice, Http, Names, Scheme, Speaks, Transport};
 use crate::id::{ConnectionId, WorkerId};
 use crate::mcp::Era;
 use crate::mcp::revision::Revision;
@@ -29,6 +29,8 @@ pub(super) struct Scene {
     written: BTreeMap<ConnectionId, Vec<u8>>,
     /// Children, the latest last.
     pub(super) children: Vec<ConnectionId>,
+    /// Connections to servers over HTTP, the latest last.
+    pub(super) links: Vec<ConnectionId>,
     pub(super) closed: Vec<ConnectionId>,
 }
 
@@ -54,6 +56,22 @@ impl Scene {
         Scene::of(Era::Legacy, Manners::None, config)
     }
 
+    /// One whose server `s` is reached over HTTP, and says nothing.
+    pub(super) fn over_http(era: Era) -> Scene {
+        let mut config = config(era);
+        let mut server = (*config.servers[0]).clone();
+        server.transport = Transport::Http(Http {
+            scheme: Scheme::Http,
+            host: "s".into(),
+            port: 80,
+            path: "/mcp".into(),
+            headers: Vec::new(),
+            speaks: Speaks::Streamable,
+        });
+        config.servers = vec![Arc::new(server)];
+        Scene::of(era, Manners::None, config)
+    }
+
     fn of(era: Era, manners: Manners, config: Config) -> Scene {
         let directory = Directory::new(&config);
         let worker = Worker::new(Seat {
@@ -73,6 +91,7 @@ impl Scene {
             directory,
             written: BTreeMap::new(),
             children: Vec::new(),
+            links: Vec::new(),
             closed: Vec::new(),
         };
         scene.settle();
@@ -95,8 +114,13 @@ impl Scene {
                     self.children.push(id);
                     self.handle(Input::Connected(id));
                 }
+                Effect::Connect(id, _) => {
+                    self.links.push(id);
+                    self.handle(Input::Connected(id));
+                }
                 Effect::Close(id, _) => {
                     self.children.retain(|child| *child != id);
+                    self.links.retain(|link| *link != id);
                     self.closed.push(id);
                 }
                 Effect::Report(report) => self.directory.report(Wall(0), report),
@@ -200,6 +224,29 @@ impl Scene {
         found
             .unwrap_or_else(|| panic!("no {method} in {said:?}"))
             .clone()
+    }
+
+    /// The request of that method on a connection over HTTP, and which one that is; others are not looked at again.
+    pub(super) fn posted(&mut self, method: &str) -> (ConnectionId, Value) {
+        let mut said = Vec::new();
+        for link in self.links.clone() {
+            let request = self.heard(link);
+            let body = request.split("\r\n\r\n").nth(1).unwrap_or_default();
+            match serde_json::from_str::<Value>(body) {
+                Ok(asked) if asked["method"] == method => return (link, asked),
+                _ => said.push(request),
+            }
+        }
+        panic!("no {method} in {said:?}")
+    }
+
+    /// Answers what was posted there.
+    pub(super) fn responds(&mut self, link: ConnectionId, asked: &Value, result: &Value) {
+        let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": result}).to_string();
+        let length = answer.len();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+        let whole = format!("{head}content-length: {length}\r\n\r\n{answer}");
+        self.handle(Input::Received(link, whole.as_bytes()));
     }
 
     pub(super) fn says(&mut self, child: ConnectionId, message: &Value) {
