@@ -122,10 +122,13 @@ impl Worker {
             front.listeners.push(session.clone());
         } else {
             self.begin_event_stream(connection, &[]);
-            if let Some(client) = self.client(connection) {
-                client.shown = first;
-                client.standing = Some(session.clone());
-            }
+            let client = self.client(connection);
+            // Whose connection is gone, or cannot stream, does not listen.
+            let Some(client) = client.filter(|client| client.connection.is_streaming()) else {
+                return self.sessions.dismiss(&session);
+            };
+            client.shown = first;
+            client.standing = Some(session.clone());
             self.event(Event::StreamOpened);
         }
         self.listeners += 1;
@@ -262,5 +265,29 @@ impl Worker {
         let listeners = &self.stdio(connection)?.listeners;
         let own = listeners.iter().find(|own| own.key == session)?;
         own.listener.as_ref().map(|listener| listener.id.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::Era;
+    use crate::worker::Front;
+    use crate::worker::scene::Scene;
+
+    #[test]
+    fn client_whose_stream_cannot_begin_does_not_count() {
+        let mut scene = Scene::new(Era::Modern);
+        let from = ([127, 0, 0, 1], 9).into();
+        // Nothing was asked on it, so that nothing can be answered.
+        let connection = scene.worker.accept(scene.now, from, Front::Main);
+        let listen = Listen {
+            id: b"1".as_slice().into(),
+            filter: Filter::default(),
+            capabilities: ClientCapabilities::none(),
+            principal: None,
+        };
+        scene.worker.begin_listening(connection, listen);
+        assert_eq!(scene.worker.listeners, 0);
     }
 }
