@@ -145,6 +145,9 @@ pub const SERVERS_MAX: usize = 1000;
 pub const SERVER_TIMEOUT: Duration = Duration::from_secs(60);
 /// A TCP connection to a server.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a message that wants no answer, such as the answer to what a server asked, is sent again to an HTTP
+/// server whose connection broke before it was taken.
+pub const RESENDS_MAX: u8 = 3;
 /// Silence on a connection to a server, before its system is asked whether it is still there: a stream of changes
 /// may have nothing to say for days, and a server that was cut off says nothing either. Clients need no such
 /// question: what they are sent every [`STREAM_KEEP_ALIVE`] is not taken if they are gone ([`TAKE_TIMEOUT`]).

@@ -360,12 +360,7 @@ impl Worker {
                 }
             }
             None if matches!(self.table.servers[key.server].transport, Transport::Http(_)) => {
-                self.run_errand(
-                    Errand::Tell {
-                        key: Arc::new(key.clone()),
-                    },
-                    Letter::plain(message),
-                );
+                self.tell(Arc::new(key.clone()), message.into(), 0);
             }
             None => {}
         }

@@ -28,8 +28,12 @@ pub(super) enum Errand {
         pending: slots::Ticket,
         key: Arc<Key>,
     },
-    /// A message that wants no answer.
-    Tell { key: Arc<Key> },
+    /// A message that wants no answer, and how often it was lost on its way.
+    Tell {
+        key: Arc<Key>,
+        message: Arc<[u8]>,
+        lost: u8,
+    },
     /// `notifications/initialized`: the conversation is open once it was taken.
     Confirm { key: Arc<Key>, epoch: u32 },
     /// The server's standing stream.
@@ -118,7 +122,7 @@ impl Worker {
                 }
                 None => false,
             },
-            Errand::Tell { key } => {
+            Errand::Tell { key, .. } => {
                 let slice = self.slices.get(&**key);
                 slice.is_some_and(|slice| !slice.head.is_empty())
             }
@@ -142,6 +146,12 @@ impl Worker {
             }
             Lease::Full => self.pools[server].wait(Waiter::Errand(Box::new((errand, letter)))),
         }
+    }
+
+    /// Sends a message that wants no answer.
+    pub(super) fn tell(&mut self, key: Arc<Key>, message: Arc<[u8]>, lost: u8) {
+        let letter = Letter::plain(message.to_vec());
+        self.run_errand(Errand::Tell { key, message, lost }, letter);
     }
 
     /// Sends a message on a connection that is free.
@@ -373,7 +383,7 @@ impl Worker {
             Errand::Request { pending, key } if self.is_fed(key) => {
                 self.post_answered(Some(*pending), key, opening.status, body);
             }
-            Errand::Tell { key } if self.is_fed(key) => {
+            Errand::Tell { key, .. } if self.is_fed(key) => {
                 self.post_answered(None, key, opening.status, body);
             }
             // The request itself was taken, so that it may have been carried out: it is not sent again.
@@ -394,7 +404,7 @@ impl Worker {
                 );
                 self.conversation_failed(key, &cause);
             }
-            Errand::Tell { key } => {
+            Errand::Tell { key, .. } => {
                 if opening.status == 404 && self.has_session_id(key) {
                     self.report_forgotten(key);
                 }
@@ -559,7 +569,7 @@ impl Errand {
     pub(super) fn key(&self) -> Option<&Arc<Key>> {
         match self {
             Errand::Request { key, .. }
-            | Errand::Tell { key }
+            | Errand::Tell { key, .. }
             | Errand::Confirm { key, .. }
             | Errand::Listen { key }
             | Errand::Feed { key, .. }

@@ -8,10 +8,13 @@ use super::parcel::{Parcel, Standing};
 use super::peers::{LinkPeer, Peer};
 use super::{Worker, slots, ticket};
 use crate::config::EraChoice;
+use crate::config::limits::RESENDS_MAX;
+use crate::event::Event;
 use crate::id::ConnectionId;
 use crate::jsonrpc::parse::Span;
 use crate::mcp::Era;
 use crate::mcp::bridge::error;
+use crate::mcp::method::Method;
 use crate::time::Time;
 use crate::upstream::conversation::Key;
 use std::sync::Arc;
@@ -192,8 +195,26 @@ impl Worker {
             {
                 self.conversation_failed(&key, cause);
             }
+            Errand::Tell { key, message, lost }
+                if !progress.answered && progress.opening.is_none() =>
+            {
+                self.message_lost(key, message, lost + 1);
+            }
             Errand::Confirm { .. } | Errand::Tell { .. } | Errand::Farewell => {}
         }
+    }
+
+    /// A message that wants no answer may not have arrived. Its server would wait for ever for what it asked, and
+    /// takes no harm from being told twice.
+    fn message_lost(&mut self, key: Arc<Key>, message: Arc<[u8]>, lost: u8) {
+        if lost <= RESENDS_MAX {
+            return self.tell(key, message, lost);
+        }
+        self.event(Event::NotificationDropped {
+            server: self.table.servers[key.server].clone(),
+            method: Method::Other,
+            why: "the server could not be told",
+        });
     }
 
     // ── forgotten sessions ───────────────────────────────────────────────────────────────────────
@@ -326,5 +347,39 @@ mod tests {
         scene.links.retain(|own| *own != link);
         scene.pass(RETRY * 2);
         scene.posted("subscriptions/listen");
+    }
+
+    #[test]
+    fn what_a_server_asked_is_answered_though_connections_break() {
+        let mut scene = Scene::over_http(Era::Legacy);
+        let (link, asked) = scene.posted("initialize");
+        let introduction = json!({
+            "protocolVersion": Revision::LATEST.name(), "capabilities": {"tools": {}},
+            "serverInfo": {"name": "s", "version": "1"},
+        });
+        scene.responds(link, &asked, &introduction);
+        let (link, _) = scene.posted("notifications/initialized");
+        let accepted = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n";
+        scene.handle(Input::Received(link, accepted));
+        let (link, _) = scene.posted("tools/list");
+        let ping = r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#;
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+        let asks = format!("{head}data: {ping}\n\n");
+        scene.handle(Input::Received(link, asks.as_bytes()));
+        let answers = |scene: &mut Scene| {
+            let links = scene.links.clone();
+            let is_it = |said: &str| said.ends_with(r#"{"jsonrpc":"2.0","id":"p","result":{}}"#);
+            links.into_iter().find(|link| is_it(&scene.heard(*link)))
+        };
+        for round in 0..=RESENDS_MAX {
+            let link = answers(&mut scene).unwrap_or_else(|| panic!("not sent again: {round}"));
+            scene.links.retain(|own| *own != link);
+            let failed = match round {
+                0 => Input::ConnectFailed(link, "connection refused".into()),
+                _ => Input::Failed(link, "connection reset".into()),
+            };
+            scene.handle(failed);
+        }
+        assert_eq!(answers(&mut scene), None);
     }
 }
