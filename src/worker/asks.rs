@@ -5,6 +5,7 @@
 use super::Worker;
 use super::heard::Addressee;
 use super::parcel::{ClientAnswer, Parcel, Said};
+use super::slots::{Slots, Ticket};
 use super::wire_id;
 use crate::config::limits::{CLIENT_REQUEST_TIMEOUT, CLIENT_REQUESTS_MAX};
 use crate::event::Event;
@@ -20,12 +21,24 @@ use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::time::Time;
 use crate::upstream::conversation::Key;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What clients were asked and have not answered.
+#[derive(Debug)]
+pub(super) struct Asks {
+    all: Slots<Ask>,
+    /// Which of it each session was asked, so that nobody pays for what others were.
+    of_session: BTreeMap<SessionKey, BTreeSet<Ticket>>,
+    /// Which of it the server of each conversation wants to know.
+    of_server: BTreeMap<Key, BTreeSet<Ticket>>,
+}
 
 /// A request to a client that it has not answered.
 #[derive(Debug)]
 pub(super) struct Ask {
     asker: Asker,
-    session: SessionKey,
+    session: Arc<Session>,
     method: Method,
     pub(super) until: Time,
 }
@@ -49,10 +62,66 @@ enum Asker {
     Inquiry(ExchangeId, usize),
 }
 
+impl Asks {
+    /// None yet.
+    pub(super) fn new() -> Asks {
+        Asks {
+            all: Slots::new(wire_id::GENERATIONS),
+            of_session: BTreeMap::new(),
+            of_server: BTreeMap::new(),
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// How many further requests a session may be sent before it has answered some.
+    pub(super) fn room(&self, session: SessionKey) -> usize {
+        let own = self.of_session.get(&session).map_or(0, BTreeSet::len);
+        CLIENT_REQUESTS_MAX.saturating_sub(own)
+    }
+
+    fn insert(&mut self, ask: Ask) -> Ticket {
+        let session = ask.session.key;
+        let server = ask.server().cloned();
+        let ticket = self.all.insert(ask);
+        self.of_session.entry(session).or_default().insert(ticket);
+        if let Some(key) = server {
+            self.of_server.entry(key).or_default().insert(ticket);
+        }
+        ticket
+    }
+
+    /// Takes one out, if it is still there.
+    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Ask> {
+        let ask = self.all.remove(ticket)?;
+        forget(&mut self.of_session, &ask.session.key, ticket);
+        if let Some(key) = ask.server() {
+            forget(&mut self.of_server, key, ticket);
+        }
+        Some(ask)
+    }
+}
+
+/// Takes a ticket out of the set that is kept under `key`, and an empty set out of the map.
+fn forget<K: Ord>(index: &mut BTreeMap<K, BTreeSet<Ticket>>, key: &K, ticket: Ticket) {
+    if let Some(own) = index.get_mut(key) {
+        own.remove(&ticket);
+        if own.is_empty() {
+            index.remove(key);
+        }
+    }
+}
+
 impl Ask {
-    /// Whether it is a request of a conversation's server.
-    fn is_of(&self, conversation: &Key) -> bool {
-        matches!(&self.asker, Asker::Server { key, .. } if key == conversation)
+    /// The conversation whose server wants to know, if it asked in a request of its own.
+    fn server(&self) -> Option<&Key> {
+        match &self.asker {
+            Asker::Server { key, .. } => Some(key),
+            Asker::Inquiry(..) => None,
+        }
     }
 }
 
@@ -99,12 +168,7 @@ impl Worker {
                        (share = \"per_session\")";
             return self.refuse_server(key, id, method, Refusal::ClientUnreached(why));
         };
-        let own = self
-            .asks
-            .iter()
-            .filter(|(_, ask)| ask.session == session.key)
-            .count();
-        if own >= CLIENT_REQUESTS_MAX {
+        if self.asks.room(session.key) == 0 {
             return self.refuse_server(
                 key,
                 id,
@@ -128,7 +192,7 @@ impl Worker {
                     token: token.map(|span| span.of(text).into()),
                     task: task::related(text, envelope.params).map(Into::into),
                 },
-                session: session.key,
+                session: session.clone(),
                 method,
                 until,
             }),
@@ -165,7 +229,7 @@ impl Worker {
     /// Notes one of the questions with which a modern server answered; gives the id to ask it under.
     pub(super) fn ask_in_round(
         &mut self,
-        session: &Session,
+        session: &Arc<Session>,
         id: ExchangeId,
         number: usize,
         method: Method,
@@ -174,7 +238,7 @@ impl Worker {
         self.wake_at(until);
         let ask = Ask {
             asker: Asker::Inquiry(id, number),
-            session: session.key,
+            session: session.clone(),
             method,
             until,
         };
@@ -238,7 +302,8 @@ impl Worker {
     /// What was asked under this id of ours, if it was asked of that session.
     fn take_ask(&mut self, session: SessionKey, wire: u64) -> Option<Ask> {
         let (_, ticket) = wire_id::unpack(wire).filter(|(worker, _)| *worker == self.id)?;
-        self.asks.get(ticket).filter(|ask| ask.session == session)?;
+        let asked = self.asks.all.get(ticket);
+        asked.filter(|ask| ask.session.key == session)?;
         self.asks.remove(ticket)
     }
 
@@ -266,11 +331,8 @@ impl Worker {
         else {
             return;
         };
-        let Some(ask) = self
-            .asks
-            .get_mut(ticket)
-            .filter(|ask| ask.session == session)
-        else {
+        let asked = self.asks.all.get_mut(ticket);
+        let Some(ask) = asked.filter(|ask| ask.session.key == session) else {
             return;
         };
         ask.until = self.now + CLIENT_REQUEST_TIMEOUT;
@@ -306,13 +368,18 @@ impl Worker {
             return;
         };
         let id = place.of(text);
-        let found = self.asks.iter().find(|(_, ask)| {
-            ask.is_of(key) && matches!(&ask.asker, Asker::Server { id: own, .. } if **own == *id)
-        });
-        let Some((ticket, ask)) = found else { return };
-        let session = ask.session;
-        self.asks.remove(ticket);
-        if let Some(session) = self.session_of(key, session) {
+        let is_it = |ticket: &&Ticket| {
+            let ask = self.asks.all.get(**ticket);
+            ask.is_some_and(
+                |ask| matches!(&ask.asker, Asker::Server { id: own, .. } if **own == *id),
+            )
+        };
+        let own = self.asks.of_server.get(key);
+        let Some(ticket) = own.and_then(|own| own.iter().find(is_it)).copied() else {
+            return;
+        };
+        let session = self.asks.remove(ticket).map(|ask| ask.session);
+        if let Some(session) = session.filter(|session| !session.is_ended()) {
             let ours = wire_id::pack(self.id, ticket).to_string();
             let mut message = Vec::new();
             write::spliced(&mut message, text, &[(place, ours.as_bytes())]);
@@ -323,8 +390,8 @@ impl Worker {
     /// Gives up on requests whose time is over; when the next one's is.
     pub(super) fn expire_asks(&mut self) -> Time {
         let mut next = Time::NEVER;
-        for ticket in self.asks.tickets() {
-            let Some(ask) = self.asks.get(ticket) else {
+        for ticket in self.asks.all.tickets() {
+            let Some(ask) = self.asks.all.get(ticket) else {
                 continue;
             };
             if ask.until <= self.now {
@@ -341,26 +408,20 @@ impl Worker {
 
     /// A session has ended: servers get no answer of its client any more.
     pub(super) fn forget_asks(&mut self, session: SessionKey) {
-        for ticket in self.asks.tickets() {
-            if self
-                .asks
-                .get(ticket)
-                .is_some_and(|ask| ask.session == session)
-            {
-                self.ask_failed(
-                    wire_id::pack(self.id, ticket),
-                    "the client's session has ended",
-                );
-            }
+        let own = self.asks.of_session.get(&session).cloned();
+        for ticket in own.into_iter().flatten() {
+            self.ask_failed(
+                wire_id::pack(self.id, ticket),
+                "the client's session has ended",
+            );
         }
     }
 
     /// A conversation has ended: nobody wants the answers.
     pub(super) fn drop_asks(&mut self, key: &Key) {
-        for ticket in self.asks.tickets() {
-            if self.asks.get(ticket).is_some_and(|ask| ask.is_of(key)) {
-                self.asks.remove(ticket);
-            }
+        let own = self.asks.of_server.get(key).cloned();
+        for ticket in own.into_iter().flatten() {
+            self.asks.remove(ticket);
         }
     }
 }

@@ -139,6 +139,9 @@ impl Worker {
             };
             messages.push((request.key.to_string(), method, params));
         }
+        if messages.len() > self.asks.room(session.key) {
+            return self.unasked(id, "the client has too many requests to answer");
+        }
         for (key, method, params) in messages {
             let ask = self.ask_in_round(&session, id, inquiry.questions.len(), method);
             inquiry.questions.push(Question {
@@ -288,6 +291,36 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::limits::CLIENT_REQUESTS_MAX;
+    use crate::worker::scene::Scene;
+    use serde_json::{Map, Value, json};
+
+    #[test]
+    fn session_is_not_asked_more_at_once_than_it_may_be() {
+        let mut scene = Scene::new(Era::Modern);
+        let fields = scene.opens_session();
+        let mut asks = |questions: usize| {
+            let params = json!({"name": "t", "arguments": {}});
+            let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+            let client = scene.post(&fields, &call);
+            let (child, call) = scene.asked("tools/call");
+            let form = json!({"type": "object", "properties": {}});
+            let question = json!({"method": "elicitation/create",
+                "params": {"message": "q", "requestedSchema": form}});
+            let questions: Map<String, Value> = (0..questions)
+                .map(|number| (number.to_string(), question.clone()))
+                .collect();
+            let required = json!({"resultType": "input_required", "inputRequests": questions});
+            scene.answers(child, &call, &required);
+            (scene.heard(client), scene.worker.asks.len())
+        };
+        assert_eq!(asks(CLIENT_REQUESTS_MAX - 1).1, CLIENT_REQUESTS_MAX - 1);
+        let (heard, asked) = asks(2);
+        assert!(heard.contains(r#""isError":true"#), "{heard}");
+        assert!(!heard.contains("elicitation/create"), "{heard}");
+        assert_eq!(asked, CLIENT_REQUESTS_MAX - 1);
+        assert_eq!(asks(1).1, CLIENT_REQUESTS_MAX);
+    }
 
     #[test]
     fn progress_without_a_sum_is_passed_on_as_it_is() {

@@ -73,7 +73,7 @@ use crate::time::{Time, Wall};
 use crate::upstream::conversation::Key;
 use crate::upstream::pool::Pool;
 use answer::Response;
-use asks::Ask;
+use asks::Asks;
 use batch::Batch;
 use effect::{Effect, Input};
 use exchange::Exchange;
@@ -132,7 +132,7 @@ pub struct Worker {
     wires: Slots<Wire>,
     exchanges: Slots<Exchange>,
     pendings: Slots<Pending>,
-    asks: Slots<Ask>,
+    asks: Asks,
     batches: Slots<Batch>,
     partners: BTreeMap<Key, Partner>,
     slices: BTreeMap<Key, Slice>,
@@ -185,7 +185,7 @@ impl Worker {
             wires: Slots::new(u32::MAX),
             exchanges: Slots::new(u32::MAX),
             pendings: Slots::new(wire_id::GENERATIONS),
-            asks: Slots::new(wire_id::GENERATIONS),
+            asks: Asks::new(),
             batches: Slots::new(u32::MAX),
             partners: BTreeMap::new(),
             slices: BTreeMap::new(),

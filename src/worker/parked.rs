@@ -494,12 +494,7 @@ mod tests {
     #[test]
     fn questions_of_a_round_are_forgotten_with_their_call() {
         let mut scene = Scene::new(Era::Modern);
-        let client = scene.introduces_itself();
-        let welcome = scene.heard(client);
-        let session = welcome
-            .lines()
-            .find(|line| line.starts_with("mcp-session-id"));
-        let fields = format!("{}\r\n", session.expect("a session"));
+        let fields = scene.opens_session();
         let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
             "params": {"name": "t", "arguments": {}}});
         scene.post(&fields, &call);

@@ -316,6 +316,15 @@ impl Scene {
         self.post("", &hello)
     }
 
+    /// The same, until it has its session; the field that names that.
+    pub(super) fn opens_session(&mut self) -> String {
+        let client = self.introduces_itself();
+        let welcome = self.heard(client);
+        let mut lines = welcome.lines();
+        let field = lines.find(|line| line.starts_with("mcp-session-id"));
+        format!("{}\r\n", field.expect("a session"))
+    }
+
     /// A client that posts this, with these further fields.
     pub(super) fn post(&mut self, fields: &str, body: &Value) -> ConnectionId {
         let from = ([127, 0, 0, 1], 9).into();
