@@ -189,6 +189,9 @@ pub const TASK_ID_BYTES_MAX: usize = 1024;
 /// How long a lane rests after a call in which its server asked something, where clients have no keys: a question that
 /// comes late must not be taken for the next client's.
 pub const LANE_REST: Duration = Duration::from_secs(2);
+/// How long a call may go on at its server after its client was refused, because the server asked for what that had
+/// not declared. Past this the call is cancelled, and its lane ended.
+pub const REFUSED_TIMEOUT: Duration = Duration::from_secs(10);
 /// Calls of modern clients that wait for their clients to come back with what the server asked, on each worker.
 pub const PARKED_MAX: usize = 1024;
 /// How long each waits, unless others need its place: one gives way to those every [`LANE_PATIENCE`].

@@ -3,10 +3,14 @@
 use super::effect::Close;
 use super::exchange::{Awaits, Exchange, Sink};
 use super::forward::Awaiter;
+use super::guests::Use;
 use super::link::Errand;
 use super::parcel::{Abandoned, Parcel, Relay};
 use super::peers::Peer;
 use super::{Worker, connection_id, exchange_ticket, slots, wire_id};
+use crate::config::limits::REFUSED_TIMEOUT;
+use crate::event::Outcome;
+use crate::http::Piece;
 use crate::id::{ConnectionId, ExchangeId, Home};
 use crate::jsonrpc::write;
 use crate::mcp::Era;
@@ -69,6 +73,54 @@ impl Worker {
         self.refuse(id, refusal);
     }
 
+    /// Tells a client what it would have had to declare, since its server wanted to ask it something.
+    ///
+    /// The server was refused that and goes on without. Where it serves one call at a time, its own answer is awaited
+    /// for a while: then it can serve the next, and a client that goes on asking costs no child each time.
+    pub(super) fn refuse_lacking(&mut self, id: ExchangeId, refusal: Refusal) {
+        let until = self.now + REFUSED_TIMEOUT;
+        let draining = self.draining;
+        let Some(exchange) = self.exchanges.get_mut(exchange_ticket(id)) else {
+            return;
+        };
+        let Some(guest) = exchange.session.as_ref().filter(|_| !draining) else {
+            return self.give_up(id, refusal, "the client cannot be asked");
+        };
+        let guest = guest.key;
+        exchange.deadline = until;
+        let mut text = Vec::new();
+        write::error(&mut text, &exchange.id, &refusal.to_json(exchange.era()));
+        let status = refusal.status(exchange.era());
+        let dropped = exchange.parked.as_mut().map(|parked| parked.dropped());
+        let outlet = exchange.outlet(Sink::Refused);
+        self.wake_at(until);
+        self.use_lane(guest, Use::Busy);
+        for ask in dropped.into_iter().flatten() {
+            self.ask_undelivered(ask, "the call that it belongs to has ended");
+        }
+        let status = match outlet.sink {
+            Sink::Visitor(visitor) => {
+                self.fail_home(visitor, refusal);
+                0
+            }
+            _ => self.give(id, &outlet, status, None, &[Piece::Bytes(&text)]),
+        };
+        let now = self.now;
+        if let Some(exchange) = self.exchanges.get_mut(exchange_ticket(id)) {
+            let principal = exchange.principal.clone();
+            let ended = exchange.ended(now, Outcome::Refused, status);
+            exchange.principal = principal;
+            self.event(ended);
+        }
+    }
+
+    /// The server has answered what its client was refused before.
+    pub(super) fn close_refused(&mut self, id: ExchangeId) {
+        if let Some(mut exchange) = self.exchanges.remove(exchange_ticket(id)) {
+            self.let_go(&mut exchange);
+        }
+    }
+
     /// Ends an exchange that its client cancelled without an answer, which it does not expect any more
     /// (basic/utilities/cancellation); whether its connection allows that.
     pub(super) fn end_silently(&mut self, id: ExchangeId, exchange: &Exchange) -> bool {
@@ -99,7 +151,7 @@ impl Worker {
             Sink::Batch { batch, .. } => return self.forgo(batch),
             Sink::Line { connection } => self.settle(connection),
             Sink::Visitor(visitor) => self.fail_home(visitor, Refusal::Cancelled),
-            Sink::Lost { .. } | Sink::Gone | Sink::Parked | Sink::Heard => {}
+            Sink::Lost { .. } | Sink::Gone | Sink::Parked | Sink::Refused | Sink::Heard => {}
         }
         true
     }

@@ -6,7 +6,7 @@ use super::parcel::{Parcel, Relay, Relayed, Said};
 use super::tasking::Settled;
 use super::{Worker, exchange_ticket, wire_id};
 use crate::config::limits::CLIENT_REQUEST_TIMEOUT;
-use crate::event::{Event, ExchangeEnded, Outcome};
+use crate::event::{Event, Outcome};
 use crate::http::Piece;
 use crate::http::write::Field;
 use crate::id::{ConnectionId, ExchangeId, Home, Place};
@@ -117,7 +117,9 @@ impl Worker {
         let Some(exchange) = self.exchanges.get_mut(exchange_ticket(id)) else {
             return self.event(Event::ParcelStale);
         };
+        exchange.left = Left::Clean;
         match exchange.sink {
+            Sink::Refused => return self.close_refused(id),
             Sink::Visitor(visitor) => return self.answer_visitor(id, visitor, text, response),
             Sink::Parked => return exchange.keep(text, response),
             Sink::Heard => return self.heard_of(id),
@@ -202,8 +204,10 @@ impl Worker {
         let Some(mut exchange) = self.exchanges.remove(exchange_ticket(id)) else {
             return self.event(Event::ParcelStale);
         };
-        if matches!(exchange.sink, Sink::Heard) {
-            return self.close_heard(exchange, Outcome::Refused);
+        match exchange.sink {
+            Sink::Heard => return self.close_heard(exchange, Outcome::Refused),
+            Sink::Refused => return self.let_go(&mut exchange),
+            _ => {}
         }
         if refusal == Refusal::Cancelled && self.end_silently(id, &exchange) {
             return self.close_exchange(exchange, Outcome::Cancelled, 200);
@@ -294,36 +298,27 @@ impl Worker {
                 }
                 200
             }
-            Sink::Gone | Sink::Parked | Sink::Heard | Sink::Visitor(_) => status,
+            Sink::Gone | Sink::Parked | Sink::Refused | Sink::Heard | Sink::Visitor(_) => status,
         }
     }
 
     pub(super) fn close_exchange(&mut self, mut exchange: Exchange, outcome: Outcome, status: u16) {
-        let left = match outcome {
-            Outcome::Refused | Outcome::Cancelled => Left::Unclear,
-            _ => Left::Clean,
-        };
-        self.leave_behind(&mut exchange, left);
-        if let Some(session) = &exchange.session {
-            session.end_exchange();
-        }
+        self.let_go(&mut exchange);
         if self.draining
             && let Sink::Line { connection } = exchange.sink
         {
             self.wind_up_front(connection);
         }
-        let server = exchange.awaits.server().cloned();
-        self.event(Event::ExchangeEnded(Box::new(ExchangeEnded {
-            peer: exchange.peer,
-            principal: exchange.principal,
-            method: exchange.method,
-            tool: exchange.tool,
-            server,
-            outcome,
-            status,
-            took: self.now.since(exchange.began),
-            upstream: exchange.sent.map(|sent| self.now.since(sent)),
-        })));
+        let ended = exchange.ended(self.now, outcome, status);
+        self.event(ended);
+    }
+
+    /// Frees what an exchange held.
+    pub(super) fn let_go(&mut self, exchange: &mut Exchange) {
+        self.leave_behind(exchange);
+        if let Some(session) = &exchange.session {
+            session.end_exchange();
+        }
     }
 
     // ── what is said before it ───────────────────────────────────────────────────────────────────
@@ -338,6 +333,12 @@ impl Worker {
             }
             return self.event(Event::ParcelStale);
         };
+        if let Sink::Refused = exchange.sink {
+            if let Said::Request(_, ask) = said {
+                self.ask_undelivered(ask, "the client has been answered already");
+            }
+            return;
+        }
         // What is parked waits for its client, not for its server.
         let waits = !matches!(exchange.sink, Sink::Parked);
         if waits && matches!(said, Said::Progress(..) | Said::Status(_)) {
@@ -388,8 +389,7 @@ impl Worker {
             }
             // A legacy client's server deals with that itself; a modern client is told what it could declare.
             Said::Lacking(need) if exchange.era() == Era::Modern => {
-                let refusal = Refusal::CapabilityMissing(need.into());
-                self.give_up(id, refusal, "the client cannot be asked");
+                self.refuse_lacking(id, Refusal::CapabilityMissing(need.into()));
             }
             Said::Lacking(_) => {}
             // What the client's era has done away with, or does not have yet, would mean nothing to it.
@@ -476,9 +476,12 @@ impl Worker {
                 may_stream: true,
             } => connection,
             Sink::Batch { batch, .. } => return self.opens_stream(batch),
-            Sink::Answer { .. } | Sink::Gone | Sink::Parked | Sink::Heard | Sink::Visitor(_) => {
-                return false;
-            }
+            Sink::Answer { .. }
+            | Sink::Gone
+            | Sink::Parked
+            | Sink::Refused
+            | Sink::Heard
+            | Sink::Visitor(_) => return false,
             _ => return true,
         };
         let session = exchange.resumable().cloned();

@@ -2,6 +2,7 @@
 
 use crate::config::Server;
 use crate::config::limits::EXCHANGE_TIMEOUT_MAX;
+use crate::event::{Event, ExchangeEnded, Outcome};
 use crate::id::{ConnectionId, Home, Place};
 use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::parse;
@@ -14,6 +15,7 @@ use crate::session::Session;
 use crate::session::replay::EventId;
 use crate::time::Time;
 use crate::upstream::conversation::Key;
+use crate::worker::guests::Left;
 use crate::worker::inquiry::Inquiry;
 use crate::worker::modern::Unread;
 use crate::worker::parcel::{Answered, Outgoing};
@@ -68,6 +70,8 @@ pub(super) struct Exchange {
     pub(super) inquiry: Option<Box<Inquiry>>,
     /// The progress that a modern client was told last.
     pub(super) progress: f64,
+    /// How it would leave the lane that it has, if it has one.
+    pub(super) left: Left,
 }
 
 /// What a modern request says of its client, where a legacy one says it once for all of its session.
@@ -106,6 +110,7 @@ impl Exchange {
             parked: None,
             inquiry: None,
             progress: f64::NEG_INFINITY,
+            left: Left::Unclear,
         }
     }
 
@@ -127,6 +132,21 @@ impl Exchange {
         let rises = number.is_some_and(|number: f64| number > self.progress);
         self.progress = number.unwrap_or(self.progress).max(self.progress);
         rises
+    }
+
+    /// What is said of it once its client is answered.
+    pub(super) fn ended(&mut self, now: Time, outcome: Outcome, status: u16) -> Event {
+        Event::ExchangeEnded(Box::new(ExchangeEnded {
+            peer: self.peer,
+            principal: self.principal.take(),
+            method: self.method,
+            tool: self.tool.take(),
+            server: self.awaits.server().cloned(),
+            outcome,
+            status,
+            took: now.since(self.began),
+            upstream: self.sent.map(|sent| now.since(sent)),
+        }))
     }
 
     /// The session whose client may come back for this exchange's stream.
@@ -223,6 +243,9 @@ pub(super) enum Sink {
     Visitor(Home),
     /// Nowhere: the client was asked something and has to come back with the answer.
     Parked,
+    /// Nowhere: its client was told what it would have had to declare. The server was refused what it asked, and
+    /// once it has answered its lane can be used again.
+    Refused,
     /// To a client that listens: it is told when all that it waits for are answered.
     Heard,
     /// To the stdio front, or the stream of an HTTP+SSE client.

@@ -477,10 +477,69 @@ impl Lanes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::limits::CATALOGS_MAX;
+    use crate::config::limits::{CATALOGS_MAX, REFUSED_TIMEOUT};
     use crate::worker::scene::Scene;
     use serde_json::json;
     use std::time::Duration;
+
+    fn refused(scene: &mut Scene, tool: &str) -> (crate::id::ConnectionId, serde_json::Value) {
+        let client = scene.modern("tools/call", json!({"name": tool, "arguments": {}}));
+        let (child, call) = scene.asked("tools/call");
+        let sampling = json!({"messages": [], "maxTokens": 1});
+        let wants = json!({"jsonrpc": "2.0", "id": 1, "method": "sampling/createMessage",
+            "params": sampling});
+        scene.says(child, &wants);
+        let answer = scene.answer(client);
+        assert_eq!(answer["error"]["code"], -32021, "{answer}");
+        assert!(scene.lines(child)[0]["error"].is_object());
+        (child, call)
+    }
+
+    #[test]
+    fn call_whose_client_lacks_a_capability_costs_no_child() {
+        let mut scene = Scene::new(Era::Legacy);
+        let before = scene.closed.len();
+        let (first, call) = refused(&mut scene, "t");
+        scene.answers(first, &call, &json!({"content": []}));
+        let (second, call) = refused(&mut scene, "t");
+        scene.says(
+            second,
+            &json!({"jsonrpc": "2.0", "id": call["id"], "error": {"code": -1, "message": "no"}}),
+        );
+        assert_eq!(refused(&mut scene, "t").0, first);
+        assert_eq!(first, second);
+        assert!(!scene.closed[before..].contains(&first));
+        assert_eq!(scene.worker.census().exchanges, 1);
+    }
+
+    #[test]
+    fn server_that_goes_on_after_it_was_refused_loses_its_lane() {
+        let mut scene = Scene::new(Era::Legacy);
+        let (first, _) = refused(&mut scene, "t");
+        scene.pass(REFUSED_TIMEOUT + Duration::from_secs(1));
+        assert!(scene.closed.contains(&first));
+        assert_eq!(scene.worker.census().lanes, 0);
+        assert_ne!(refused(&mut scene, "t").0, first);
+    }
+
+    #[test]
+    fn answer_that_a_client_cannot_take_costs_no_child() {
+        let mut scene = Scene::new(Era::Legacy);
+        let mut calls = || {
+            let client = scene.modern("tools/call", json!({"name": "t", "arguments": {}}));
+            let (child, call) = scene.asked("tools/call");
+            let url = json!({"mode": "url", "url": "https://a.example", "message": "m",
+                "elicitationId": "1"});
+            let error = json!({"code": -32042, "message": "m", "data": {"elicitations": [url]}});
+            scene.says(
+                child,
+                &json!({"jsonrpc": "2.0", "id": call["id"], "error": error}),
+            );
+            assert_eq!(scene.answer(client)["error"]["code"], -32021);
+            child
+        };
+        assert_eq!(calls(), calls());
+    }
 
     #[test]
     fn parked_calls_do_not_keep_others_from_being_made() {

@@ -43,6 +43,17 @@ pub(super) struct Parked {
     due: Option<Time>,
 }
 
+impl Parked {
+    /// Drops all that was asked and is not answered; our ids of it.
+    pub(super) fn dropped(&mut self) -> Vec<u64> {
+        self.due = None;
+        self.questions
+            .drain(..)
+            .map(|question| question.ask)
+            .collect()
+    }
+}
+
 #[derive(Debug)]
 struct Question {
     key: String,
@@ -335,18 +346,18 @@ impl Worker {
     }
 
     /// Has servers know that nobody will answer what they asked, and frees what the exchange held.
-    pub(super) fn leave_behind(&mut self, exchange: &mut Exchange, left: Left) {
+    pub(super) fn leave_behind(&mut self, exchange: &mut Exchange) {
         if let Some(inquiry) = exchange.inquiry.take() {
             self.forget_inquiry(*inquiry);
         }
         // Without keys the next call in the lane may be another client's.
-        let left = match (left, &exchange.parked, &exchange.principal) {
+        let left = match (exchange.left, &exchange.parked, &exchange.principal) {
             (Left::Clean, Some(_), None) => Left::Asked,
-            _ => left,
+            (left, ..) => left,
         };
-        let questions = exchange.parked.take().map(|parked| parked.questions);
-        for question in questions.into_iter().flatten() {
-            self.ask_undelivered(question.ask, "the call that it belongs to has ended");
+        let parked = exchange.parked.take();
+        for ask in parked.into_iter().flat_map(|mut parked| parked.dropped()) {
+            self.ask_undelivered(ask, "the call that it belongs to has ended");
         }
         if exchange.era() == Era::Modern
             && let Some(guest) = exchange.session.clone()

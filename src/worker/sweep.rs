@@ -526,9 +526,9 @@ impl Worker {
             self.settle(id);
         }
         for exchange in self.exchanges.tickets().into_iter().map(exchange_id) {
-            let parked = |e: &mut Exchange| matches!(e.sink, Sink::Parked);
-            if self.exchange(exchange).is_some_and(parked) {
-                // Whoever would come back is not let in any more.
+            let left = |e: &mut Exchange| matches!(e.sink, Sink::Parked | Sink::Refused);
+            if self.exchange(exchange).is_some_and(left) {
+                // Whoever would come back, or make the next call, is not let in any more.
                 self.give_up(exchange, Refusal::Draining, "switchbox is shutting down");
                 continue;
             }
