@@ -121,9 +121,13 @@ pub const MEMFILE_BYTES_MIN: usize = 32 * 1024;
 pub const MEMFILES_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Such files. Past this likewise.
 pub const MEMFILES_MAX: usize = 64;
-/// Sets of client capabilities with a catalog of their own. Clients past this see what those see that declared
-/// nothing.
+/// Sets of client capabilities with a catalog of their own. Past this, one that nobody has asked for in
+/// [`CATALOG_IDLE_TIMEOUT`] gives way, or else one of the principal that has the most; where neither is, clients
+/// see what those see that declared nothing.
 pub const CATALOGS_MAX: usize = 64;
+/// How long such a catalog is kept though nobody asks for it and no session or stream is open that could. Longer
+/// than the conversations live in which it was listed: the next one lists it again.
+pub const CATALOG_IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Bytes of a modern client's `_meta` that a connection remembers, or of a modern server's that a conversation does,
 /// so that the same need not be read again each time. Most are a quarter of this; a longer one is read each time.
 pub const CARD_BYTES_MAX: usize = 1024;
@@ -270,6 +274,7 @@ pub const LOG_REPEATS_MAX: u32 = 10;
 /// Tools, and likewise servers, that have metrics of their own. Past this they are counted as `other`.
 pub const METRIC_NAMES_MAX: usize = 1000;
 
+const _: () = assert!(CATALOG_IDLE_TIMEOUT.as_secs() >= 2 * CONVERSATION_IDLE_TIMEOUT.as_secs());
 const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX as u64 <= CONTENT_LENGTH_MAX);
 const _: () = assert!(KEY_BYTES_MAX < HEAD_BYTES_MAX);

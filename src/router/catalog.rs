@@ -3,6 +3,7 @@
 //! Built once, then only read: every page of every list stands ready as bytes. Order is that of the
 //! configuration, then each server's own. Entries are the servers' bytes but for the name.
 
+use super::asked::Asked;
 use super::names;
 use super::template::Template;
 use crate::config::limits::PAGE_ENTRIES_MAX;
@@ -71,6 +72,8 @@ pub struct Catalog {
     pub instructions: String,
     /// Places of the servers that have not listed anything for these capabilities yet.
     pub unlisted: Vec<usize>,
+    /// When clients last asked for it.
+    pub asked: Arc<Asked>,
     /// Names that more than one server offers.
     pub collisions: Vec<Collision>,
     /// Entries shown of each server, by kind.
@@ -112,6 +115,7 @@ impl Catalog {
             capabilities: ServerCapabilities::default(),
             instructions: String::new(),
             unlisted: Vec::new(),
+            asked: Arc::default(),
             collisions: Vec::new(),
             counts: vec![[0; 4]; servers.len()],
             resourceful: Vec::new(),

@@ -4,10 +4,10 @@
 //! condition. Tables follow each other at a bounded rate, so that a start of many servers does not build
 //! one for each.
 
+use super::asked::{Asked, Room};
 use super::catalog::{Catalog, Collision};
 use super::status::{ServerState, ServerStatus};
 use super::table::Table;
-use crate::config::limits::CATALOGS_MAX;
 use crate::config::{Config, Names, Server, Speaks, Transport};
 use crate::mcp::Era;
 use crate::mcp::listing::{Kind, Listing};
@@ -23,10 +23,11 @@ const TABLE_INTERVAL: Duration = Duration::from_millis(25);
 #[derive(Debug)]
 #[allow(missing_docs)]
 pub enum Report {
-    /// A server listed what it offers to clients with these capabilities.
+    /// A server listed what it offers to clients with these capabilities, in a conversation of that principal's.
     Listed {
         server: usize,
         capabilities: Arc<str>,
+        principal: Option<Arc<str>>,
         listing: Arc<Listing>,
     },
     /// A server's first conversation is being opened.
@@ -49,11 +50,17 @@ enum Changed {
     Listings,
 }
 
+/// What each server lists for clients that declare the same.
+struct Row {
+    listings: Vec<Option<Arc<Listing>>>,
+    asked: Arc<Asked>,
+}
+
 /// Everything that was reported.
 pub struct Directory {
     names: Names,
     servers: Vec<Arc<Server>>,
-    listings: BTreeMap<Arc<str>, Vec<Option<Arc<Listing>>>>,
+    listings: BTreeMap<Arc<str>, Row>,
     statuses: Vec<ServerStatus>,
     disabled: Vec<ServerStatus>,
     table: Arc<Table>,
@@ -80,7 +87,7 @@ impl Directory {
             names: config.names,
             statuses: enabled.iter().cloned().map(ServerStatus::new).collect(),
             disabled: disabled.into_iter().map(ServerStatus::new).collect(),
-            listings: BTreeMap::from([("{}".into(), vec![None; enabled.len()])]),
+            listings: BTreeMap::from([("{}".into(), Row::new(enabled.len(), Asked::default()))]),
             servers: enabled,
             table: Arc::new(table),
             changed: Changed::Nothing,
@@ -94,16 +101,22 @@ impl Directory {
     }
 
     /// Takes in what a worker said.
-    pub fn report(&mut self, wall: Wall, report: Report) {
+    pub fn report(&mut self, now: Time, wall: Wall, report: Report) {
         match report {
             Report::Listed {
                 server,
                 capabilities,
+                principal,
                 listing,
             } => {
-                let full = self.listings.len() >= CATALOGS_MAX;
-                if full && !self.listings.contains_key(&capabilities) {
-                    return;
+                if !self.listings.contains_key(&capabilities) {
+                    match Room::find(self.declared(), principal.as_deref(), now) {
+                        Room::Free => {}
+                        Room::InsteadOf(other) => {
+                            self.listings.remove(&other);
+                        }
+                        Room::None => return,
+                    }
                 }
                 if &*capabilities == "{}" {
                     let introduced = &listing.introduced;
@@ -114,9 +127,9 @@ impl Directory {
                 let row = self
                     .listings
                     .entry(capabilities)
-                    .or_insert_with(|| vec![None; count]);
-                if row[server].as_ref() != Some(&listing) {
-                    row[server] = Some(listing);
+                    .or_insert_with(|| Row::new(count, Asked::new(now, principal)));
+                if row.listings[server].as_ref() != Some(&listing) {
+                    row.listings[server] = Some(listing);
                     self.changed = Changed::Listings;
                 }
             }
@@ -160,6 +173,13 @@ impl Directory {
         }
     }
 
+    /// When what was listed for clients that declared something was last asked for, by what they declared.
+    fn declared(&self) -> impl Iterator<Item = (&Arc<str>, &Asked)> {
+        let rows = self.listings.iter();
+        rows.filter(|(capabilities, _)| &***capabilities != "{}")
+            .map(|(capabilities, row)| (capabilities, &*row.asked))
+    }
+
     /// When [`Directory::poll`] has something to give, if anything was reported.
     pub fn deadline(&self) -> Option<Time> {
         (self.changed > Changed::Nothing).then(|| {
@@ -189,7 +209,7 @@ impl Directory {
         }
         // Conditions cost nothing to publish and must not make the first list wait.
         self.built_at = Some(now);
-        let known = &self.listings["{}"];
+        let known = &self.listings["{}"].listings;
         let era = |listing: &Option<Arc<Listing>>| match listing {
             Some(listing) => listing.introduced.revision.era(),
             None => Era::Legacy,
@@ -203,13 +223,16 @@ impl Directory {
             .filter(|(capabilities, _)| &***capabilities != "{}")
         {
             // What a server has not said to these clients yet is taken from what it says to anyone.
-            let row: Vec<_> = row
+            let listings: Vec<_> = row
+                .listings
                 .iter()
                 .zip(known)
                 .map(|(own, base)| own.clone().or(base.clone()))
                 .collect();
-            let mut catalog = Catalog::merge(self.names, &self.servers, &row);
-            catalog.unlisted = self.listings[capabilities]
+            let mut catalog = Catalog::merge(self.names, &self.servers, &listings);
+            catalog.asked = row.asked.clone();
+            catalog.unlisted = row
+                .listings
                 .iter()
                 .enumerate()
                 .filter(|(place, own)| own.is_none() && eras[*place] == Era::Legacy)
@@ -257,6 +280,15 @@ impl Directory {
     }
 }
 
+impl Row {
+    fn new(servers: usize, asked: Asked) -> Row {
+        Row {
+            listings: vec![None; servers],
+            asked: Arc::new(asked),
+        }
+    }
+}
+
 /// Why a server cannot be asked, if it is known to have failed.
 fn reason(status: &ServerStatus) -> Option<Arc<str>> {
     let failed = status.state == ServerState::Failed;
@@ -270,6 +302,7 @@ fn reason(status: &ServerStatus) -> Option<Arc<str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::limits::{CATALOG_IDLE_TIMEOUT, CATALOGS_MAX};
     use crate::mcp::capabilities::ServerCapabilities;
     use crate::mcp::handshake::Introduced;
     use crate::mcp::listing::Entry;
@@ -305,15 +338,20 @@ mod tests {
         Report::Listed {
             server,
             capabilities: capabilities.into(),
+            principal: None,
             listing: listing(tool),
         }
+    }
+
+    fn invented(number: usize) -> String {
+        format!(r#"{{"experimental":{{"{number:02}":{{}}}}}}"#)
     }
 
     #[test]
     fn tables_follow_reports_at_a_bounded_rate() {
         let mut directory = Directory::new(&config(vec![server("a"), server("b")]));
         assert!(directory.poll(Time::ZERO).is_none());
-        directory.report(Wall(0), listed(0, "{}", "x"));
+        directory.report(Time::ZERO, Wall(0), listed(0, "{}", "x"));
         assert!(
             directory
                 .poll(Time::ZERO)
@@ -323,11 +361,11 @@ mod tests {
                 .tool("a__x")
                 .is_some()
         );
-        directory.report(Wall(0), listed(1, "{}", "y"));
+        directory.report(Time::ZERO, Wall(0), listed(1, "{}", "y"));
         assert!(directory.poll(Time::ZERO).is_none());
         let due = directory.deadline().unwrap();
         assert!(directory.poll(due).unwrap().0.base.tool("b__y").is_some());
-        directory.report(Wall(0), listed(1, "{}", "y"));
+        directory.report(Time::ZERO, Wall(0), listed(1, "{}", "y"));
         assert_eq!(directory.deadline(), None);
     }
 
@@ -335,10 +373,10 @@ mod tests {
     fn first_list_does_not_wait_for_a_condition() {
         let mut directory = Directory::new(&config(vec![server("a")]));
         let cause = "connection refused".into();
-        directory.report(Wall(0), Report::Failed { server: 0, cause });
+        directory.report(Time::ZERO, Wall(0), Report::Failed { server: 0, cause });
         assert!(directory.poll(Time::ZERO).is_some());
-        directory.report(Wall(0), Report::Ready { server: 0 });
-        directory.report(Wall(0), listed(0, "{}", "x"));
+        directory.report(Time::ZERO, Wall(0), Report::Ready { server: 0 });
+        directory.report(Time::ZERO, Wall(0), listed(0, "{}", "x"));
         let (table, _) = directory.poll(Time::ZERO).unwrap();
         assert!(table.base.tool("a__x").is_some() && table.reasons[0].is_none());
     }
@@ -346,9 +384,9 @@ mod tests {
     #[test]
     fn clients_with_capabilities_see_their_own_list_and_the_base_for_the_rest() {
         let mut directory = Directory::new(&config(vec![server("a"), server("b")]));
-        directory.report(Wall(0), listed(0, "{}", "x"));
-        directory.report(Wall(0), listed(1, "{}", "y"));
-        directory.report(Wall(0), listed(0, r#"{"sampling":{}}"#, "z"));
+        directory.report(Time::ZERO, Wall(0), listed(0, "{}", "x"));
+        directory.report(Time::ZERO, Wall(0), listed(1, "{}", "y"));
+        directory.report(Time::ZERO, Wall(0), listed(0, r#"{"sampling":{}}"#, "z"));
         let (table, _) = directory.poll(Time::ZERO).unwrap();
         let own = &table.catalogs[r#"{"sampling":{}}"#];
         assert!(
@@ -361,16 +399,17 @@ mod tests {
     #[test]
     fn failure_keeps_the_last_list_and_counts_the_next_start() {
         let mut directory = Directory::new(&config(vec![server("a")]));
-        directory.report(Wall(0), listed(0, "{}", "x"));
-        directory.report(Wall(5), Report::Ready { server: 0 });
+        directory.report(Time::ZERO, Wall(0), listed(0, "{}", "x"));
+        directory.report(Time::ZERO, Wall(5), Report::Ready { server: 0 });
         directory.report(
+            Time::ZERO,
             Wall(6),
             Report::Failed {
                 server: 0,
                 cause: "exit status: 1".into(),
             },
         );
-        directory.report(Wall(6), Report::Starting { server: 0 });
+        directory.report(Time::ZERO, Wall(6), Report::Starting { server: 0 });
         let status = &directory.statuses()[0];
         assert_eq!(
             (status.state, status.restarts, status.last_connected),
@@ -391,11 +430,27 @@ mod tests {
     fn random_capabilities_cannot_grow_the_directory() {
         let mut directory = Directory::new(&config(vec![server("a")]));
         for n in 0..3 * CATALOGS_MAX {
-            directory.report(
-                Wall(0),
-                listed(0, &format!(r#"{{"experimental":{{"{n}":{{}}}}}}"#), "x"),
-            );
+            directory.report(Time::ZERO, Wall(0), listed(0, &invented(n), "x"));
         }
         assert_eq!(directory.listings.len(), CATALOGS_MAX);
+    }
+
+    #[test]
+    fn invented_capabilities_give_way_to_real_ones() {
+        let mut directory = Directory::new(&config(vec![server("a")]));
+        directory.report(Time::ZERO, Wall(0), listed(0, "{}", "x"));
+        for n in 0..CATALOGS_MAX - 1 {
+            directory.report(Time::ZERO, Wall(0), listed(0, &invented(n), "x"));
+        }
+        let (table, _) = directory.poll(Time::ZERO).unwrap();
+        let later = Time::ZERO + CATALOG_IDLE_TIMEOUT;
+        table.catalogs[&*invented(0)].asked.note(later);
+        let real = r#"{"sampling":{}}"#;
+        directory.report(later, Wall(0), listed(0, real, "z"));
+        let (table, _) = directory.poll(later).unwrap();
+        assert!(table.catalogs[real].tool("a__z").is_some());
+        assert!(table.catalogs.contains_key(&*invented(0)));
+        assert!(!table.catalogs.contains_key(&*invented(1)));
+        assert_eq!(table.catalogs.len() + 1, CATALOGS_MAX);
     }
 }

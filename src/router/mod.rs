@@ -3,6 +3,7 @@
 //! A [`table::Table`] is immutable: the controller's pure half, [`directory::Directory`], builds the next one
 //! from what workers report, and every worker swaps its own between two events.
 
+pub mod asked;
 pub mod catalog;
 pub mod directory;
 pub mod names;

@@ -1,11 +1,12 @@
 //! The routing table: everything a worker needs to know about servers and what they offer, immutable.
 
+use super::asked::Room;
 use super::catalog::Catalog;
 use super::names;
-use crate::config::limits::CATALOGS_MAX;
 use crate::config::{Names, Server};
 use crate::mcp::Era;
 use crate::mcp::capabilities::ClientCapabilities;
+use crate::time::Time;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -34,11 +35,33 @@ impl Table {
             .unwrap_or(&self.base)
     }
 
-    /// Whether clients that declared this have a catalog of their own, or will have one once servers have listed
-    /// what they show them.
-    pub fn tells_apart(&self, capabilities: &ClientCapabilities) -> bool {
-        // The one of those that declared nothing counts as well.
-        self.catalogs.contains_key(capabilities.text()) || self.catalogs.len() + 1 < CATALOGS_MAX
+    /// The same where a client asks for it, which is why it is kept.
+    pub fn catalog_asked(
+        &self,
+        capabilities: Option<&ClientCapabilities>,
+        now: Time,
+    ) -> &Arc<Catalog> {
+        let catalog = self.catalog(capabilities);
+        catalog.asked.note(now);
+        catalog
+    }
+
+    /// Whether clients of that principal that declared this have a catalog of their own, or will have one once
+    /// servers have listed what they show them.
+    pub fn tells_apart(
+        &self,
+        capabilities: &ClientCapabilities,
+        principal: Option<&str>,
+        now: Time,
+    ) -> bool {
+        if self.catalogs.contains_key(capabilities.text()) {
+            return true;
+        }
+        // What nobody can be asked for is listed in conversations that are nobody's.
+        let principal = principal.filter(|_| capabilities.may_be_asked());
+        let others = self.catalogs.iter();
+        let others = others.map(|(declared, catalog)| (declared, &*catalog.asked));
+        Room::find(others, principal, now) != Room::None
     }
 
     /// The server that a name must belong to, if it carries one's prefix.

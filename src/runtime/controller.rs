@@ -119,7 +119,7 @@ impl Controller {
         while let Some(order) = self.mailbox.take() {
             match order {
                 Order::Report(report) => {
-                    self.directory.report(self.clock.wall(now), report);
+                    self.directory.report(now, self.clock.wall(now), report);
                     reported = true;
                 }
                 Order::Spawn(place, server) => self.start_child(place, &server),

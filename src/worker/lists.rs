@@ -77,10 +77,12 @@ impl Worker {
             }
             return;
         }
-        let capabilities = key.capabilities.clone();
+        let partner = self.partners.get(key);
+        let session = key.session.and_then(|own| partner?.sessions.get(&own));
         let report = Report::Listed {
             server: key.server,
-            capabilities,
+            capabilities: key.capabilities.clone(),
+            principal: session.and_then(|session| session.principal.clone()),
             listing: Arc::new(listing),
         };
         self.effects.push_back(Effect::Report(report));

@@ -313,7 +313,7 @@ impl Worker {
         params: &Params,
     ) -> Result<Routed, Refusal> {
         let text = envelope.text;
-        let catalog = self.table.catalog(caller.capabilities());
+        let catalog = self.table.catalog_asked(caller.capabilities(), self.now);
         let plain = Routed::plain;
         let owner = |uri: &str| {
             catalog

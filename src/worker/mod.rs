@@ -144,6 +144,7 @@ pub struct Worker {
     ready: VecDeque<ConnectionId>,
     sweep_at: Time,
     sessions_swept_at: Time,
+    catalogs_swept_at: Time,
     /// The table that clients were told of last, while they do not know the present one.
     announced: Option<(Arc<Table>, Time)>,
     /// What sessions of this worker declared, and the one that did so last.
@@ -201,6 +202,7 @@ impl Worker {
             ready: VecDeque::new(),
             sweep_at: Time::NEVER,
             sessions_swept_at: Time::ZERO,
+            catalogs_swept_at: Time::ZERO,
             announced: None,
             declared: BTreeMap::new(),
             draining: false,

@@ -123,7 +123,7 @@ impl Scene {
                     self.links.retain(|link| *link != id);
                     self.closed.push(id);
                 }
-                Effect::Report(report) => self.directory.report(Wall(0), report),
+                Effect::Report(report) => self.directory.report(self.now, Wall(0), report),
                 _ => {}
             }
         }

@@ -3,7 +3,8 @@
 use super::Worker;
 use super::exchange::Declared;
 use super::intent::LocalAnswer;
-use crate::config::limits::FIRST_LIST_TIMEOUT;
+use super::peers::Peer;
+use crate::config::limits::{CATALOG_IDLE_TIMEOUT, FIRST_LIST_TIMEOUT};
 use crate::mcp::Era;
 use crate::mcp::capabilities::ClientCapabilities;
 use crate::mcp::listing;
@@ -11,6 +12,11 @@ use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::time::Time;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two looks at which catalogs are those of open sessions and streams.
+pub(super) const CATALOG_SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+const _: () = assert!(CATALOG_SWEEP_INTERVAL.as_secs() * 2 <= CATALOG_IDLE_TIMEOUT.as_secs());
 
 impl Worker {
     /// A page of a list, as that session sees it.
@@ -35,7 +41,8 @@ impl Worker {
         kind: listing::Kind,
         cursor: Option<&str>,
     ) -> LocalAnswer {
-        match self.table.catalog(capabilities).page(era, kind, cursor) {
+        let catalog = self.table.catalog_asked(capabilities, self.now);
+        match catalog.page(era, kind, cursor) {
             Some(page) => LocalAnswer::Shared(page.clone()),
             None => LocalAnswer::Refused(Refusal::Params(
                 "cursor is not of this list, or the list has changed since: begin again without one".into(),
@@ -59,7 +66,11 @@ impl Worker {
             return Some(until);
         }
         let capabilities = &declared.capabilities;
-        if &**capabilities.text() == "{}" || !self.table.tells_apart(capabilities) {
+        if &**capabilities.text() == "{}" {
+            return None;
+        }
+        let owner = principal.as_deref();
+        if !self.table.tells_apart(capabilities, owner, self.now) {
             return None;
         }
         let who = (capabilities.text().clone(), principal.clone());
@@ -79,7 +90,8 @@ impl Worker {
             return Some(until);
         }
         let session = session.filter(|session| &**session.capabilities.text() != "{}")?;
-        if !self.table.tells_apart(&session.capabilities) {
+        let (capabilities, principal) = (&session.capabilities, session.principal.as_deref());
+        if !self.table.tells_apart(capabilities, principal, self.now) {
             return None;
         }
         let until = session.opened_at + FIRST_LIST_TIMEOUT;
@@ -94,5 +106,81 @@ impl Worker {
             None => (0..self.table.servers.len()).any(|place| listed(&place) && legacy(&place)),
         };
         waiting.then_some(until)
+    }
+
+    /// Notes which catalogs are those of clients with an open session or stream, or a call that is not over, who
+    /// may ask for nothing for long; when to look again.
+    pub(super) fn sweep_catalogs(&mut self) -> Time {
+        if self.table.catalogs.is_empty() {
+            return Time::NEVER;
+        }
+        let due = self.catalogs_swept_at + CATALOG_SWEEP_INTERVAL;
+        if due > self.now {
+            return due;
+        }
+        self.catalogs_swept_at = self.now;
+        let (catalogs, now) = (&self.table.catalogs, self.now);
+        let note = |capabilities: &ClientCapabilities| {
+            if let Some(catalog) = catalogs.get(capabilities.text()) {
+                catalog.asked.note(now);
+            }
+        };
+        let (first, step) = (usize::from(self.id.0), self.workers);
+        self.sessions
+            .look(first, step, |session| note(&session.capabilities));
+        for (_, wire) in self.wires.iter() {
+            let listening = match &wire.peer {
+                Peer::Client(client) => client.standing.as_slice(),
+                Peer::Stdio(front) => &front.listeners,
+                _ => &[],
+            };
+            for session in listening {
+                note(&session.capabilities);
+            }
+        }
+        for (_, exchange) in self.exchanges.iter() {
+            if let Some(declared) = &exchange.declared {
+                note(&declared.capabilities);
+            }
+        }
+        self.now + CATALOG_SWEEP_INTERVAL
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::limits::CATALOGS_MAX;
+    use crate::id::ConnectionId;
+    use crate::worker::scene::Scene;
+    use serde_json::json;
+
+    fn lists(scene: &mut Scene, number: usize) -> ConnectionId {
+        let declared = json!({"experimental": {"n": {"n": number}}});
+        let client = scene.modern_with("tools/list", json!({}), &declared);
+        scene.pass(Duration::from_millis(100));
+        client
+    }
+
+    fn is_told_apart(scene: &Scene, number: usize) -> bool {
+        let text = format!(r#"{{"experimental":{{"n":{{"n":{number}}}}}}}"#);
+        scene.worker.table.catalogs.contains_key(&*text)
+    }
+
+    #[test]
+    fn catalogs_that_nobody_asks_for_give_way_but_not_those_of_who_listens() {
+        let mut scene = Scene::new(Era::Legacy);
+        for number in 0..CATALOGS_MAX - 1 {
+            lists(&mut scene, number);
+        }
+        let params = json!({"notifications": {"toolsListChanged": true}});
+        let declared = json!({"experimental": {"n": {"n": 0}}});
+        scene.modern_with("subscriptions/listen", params, &declared);
+        lists(&mut scene, 1000);
+        assert!(!is_told_apart(&scene, 1000));
+        scene.pass(CATALOG_IDLE_TIMEOUT);
+        lists(&mut scene, 1001);
+        assert!(is_told_apart(&scene, 1001));
+        assert!(is_told_apart(&scene, 0) && !is_told_apart(&scene, 1));
     }
 }

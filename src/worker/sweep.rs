@@ -12,6 +12,7 @@ use super::link::Errand;
 use super::message::Caller;
 use super::partner::Listening;
 use super::peers::Peer;
+use super::shown::CATALOG_SWEEP_INTERVAL;
 use super::{Worker, connection_id, exchange_id, exchange_ticket};
 use crate::config::limits::{
     CONVERSATION_IDLE_TIMEOUT, INITIALIZE_TIMEOUT, LIST_CHANGED_INTERVAL, PROBE_TIMEOUT,
@@ -58,6 +59,7 @@ impl Worker {
             self.sweep_guests(),
             self.sweep_changes(),
             self.sweep_sessions(),
+            self.sweep_catalogs(),
             self.announce_if_due(),
         ];
         let next = due
@@ -356,6 +358,9 @@ impl Worker {
             self.announced = Some((before, due));
             self.wake_at(due);
         }
+        if !self.table.catalogs.is_empty() {
+            self.wake_at(self.now + CATALOG_SWEEP_INTERVAL);
+        }
         // A server that is there only now has not been asked yet what it lists for those who declared more.
         self.declared
             .retain(|_, session| session.strong_count() > 0);
@@ -555,13 +560,16 @@ fn changed(before: &Table, after: &Table) -> bool {
             .iter()
             .any(|kind| a.digest(*kind) != b.digest(*kind))
     };
+    let of = |table: &Table, capabilities: &Arc<str>| {
+        table
+            .catalogs
+            .get(capabilities)
+            .unwrap_or(&table.base)
+            .clone()
+    };
+    let mut declared = before.catalogs.keys().chain(after.catalogs.keys());
     differs(&before.base, &after.base)
-        || after.catalogs.iter().any(|(capabilities, catalog)| {
-            differs(
-                before.catalogs.get(capabilities).unwrap_or(&before.base),
-                catalog,
-            )
-        })
+        || declared.any(|own| differs(&of(before, own), &of(after, own)))
 }
 
 /// The notifications for the lists that one session sees changed.

@@ -344,7 +344,7 @@ impl World {
             Effect::Post(to, parcel) => self.post(w, to, parcel),
             Effect::Report(report) => {
                 let wall = Wall(1_795_000_000_000 + self.now.as_micros() / 1000);
-                self.directory.report(wall, report);
+                self.directory.report(self.now, wall, report);
                 self.await_table();
             }
             Effect::Ops(id, _) => {
