@@ -139,15 +139,7 @@ impl Sealer {
     /// # Errors
     /// See [`StateError`]. That it is [`StateError::Foreign`] is only said of one made here.
     pub fn open(&self, token: &str, now: Time, binding: &Binding) -> Result<Payload, StateError> {
-        if token.len() != TOKEN_BYTES.div_ceil(3) * 4 - TOKEN_PADDING {
-            return Err(StateError::Malformed);
-        }
-        let bytes = base64::decode(token.as_bytes(), Form::Url).ok_or(StateError::Malformed)?;
-        let (signed, tag) = bytes
-            .split_at_checked(SIGNED_BYTES)
-            .filter(|_| bytes[0] == LAYOUT)
-            .ok_or(StateError::Malformed)?;
-        hmac::verify(&self.key, signed, tag).map_err(|_| StateError::Forged)?;
+        let signed = self.verified(token)?;
         let (payload, digest) = signed.split_at(PAYLOAD_BYTES);
         if !equal_in_constant_time(digest, &binding.0) {
             return Err(StateError::Foreign);
@@ -168,6 +160,26 @@ impl Sealer {
             return Err(StateError::Expired);
         }
         Ok(payload)
+    }
+
+    /// Whether a token was made here, for whatever request and however long ago.
+    pub fn has_made(&self, token: &str) -> bool {
+        self.verified(token).is_ok()
+    }
+
+    /// What was signed of a token that was made here.
+    fn verified(&self, token: &str) -> Result<Vec<u8>, StateError> {
+        if token.len() != TOKEN_BYTES.div_ceil(3) * 4 - TOKEN_PADDING {
+            return Err(StateError::Malformed);
+        }
+        let mut bytes = base64::decode(token.as_bytes(), Form::Url).ok_or(StateError::Malformed)?;
+        let (signed, tag) = bytes
+            .split_at_checked(SIGNED_BYTES)
+            .filter(|_| bytes[0] == LAYOUT)
+            .ok_or(StateError::Malformed)?;
+        hmac::verify(&self.key, signed, tag).map_err(|_| StateError::Forged)?;
+        bytes.truncate(SIGNED_BYTES);
+        Ok(bytes)
     }
 }
 

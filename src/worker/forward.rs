@@ -6,7 +6,7 @@
 
 use super::answer::Response;
 use super::changes::Follower;
-use super::letter::{Letter, suited, write_request};
+use super::letter::{Letter, misfit, suited, write_request};
 use super::link::Errand;
 use super::parcel::{self, Forward, Outgoing, Parcel, TaskFor};
 use super::slots::Ticket;
@@ -195,8 +195,12 @@ impl Worker {
             && self.era_in(key) == Some(Era::Legacy)
             && !self.table.base.unlisted.contains(&key.server);
         for forward in waiting {
+            let name = &self.table.servers[key.server].name;
+            if let Some(refusal) = misfit(&forward.outgoing, self.era_in(key), name) {
+                self.fail_home(forward.home, refusal);
+                continue;
+            }
             if turned && forward.outgoing.subscription.is_none() {
-                let name = &self.table.servers[key.server].name;
                 let why = "it speaks another protocol revision than before; try again";
                 self.fail_home(forward.home, parcel::unavailable(name, why));
                 continue;
@@ -214,8 +218,12 @@ impl Worker {
         session: Option<SessionKey>,
         outgoing: Outgoing,
     ) {
+        let (era, server) = (self.era_in(key), &self.table.servers[key.server]);
+        if let Some(refusal) = misfit(&outgoing, era, &server.name) {
+            return self.fail_home(home, refusal);
+        }
         if let Some(uri) = &outgoing.subscription
-            && self.era_in(key) == Some(Era::Modern)
+            && era == Some(Era::Modern)
         {
             // Those of this era have no such methods: they are listened to for more, or for less.
             if outgoing.method == Method::ResourcesSubscribe {
@@ -380,6 +388,22 @@ pub(super) const EMPTY_RESPONSE: (&[u8], Response) = (
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::worker::scene::Scene;
+    use serde_json::json;
+
+    #[test]
+    fn state_of_a_modern_server_is_not_dropped_on_the_way_to_a_legacy_one() {
+        let mut scene = Scene::new(Era::Legacy);
+        scene.is_found_to_speak(Era::Modern);
+        let params = json!({"name": "t", "arguments": {}, "requestState": "theirs"});
+        let client = scene.modern("tools/call", params);
+        let error = scene.answer(client)["error"].clone();
+        assert_eq!(error["code"], -32602);
+        assert!(error["message"].to_string().contains("requestState"));
+        let child = scene.children[0];
+        let lines = scene.lines(child);
+        assert!(lines.iter().all(|line| line["method"] != "tools/call"));
+    }
 
     #[test]
     fn spans_are_where_they_should_be() {

@@ -248,6 +248,7 @@ impl Worker {
         outgoing.params =
             input::retry_params(&original.params, responses, inquiry.state.as_deref());
         outgoing.token = super::letter::token_of(&outgoing.params);
+        outgoing.goes_on = true;
         if let Some(server) = exchange.awaits.server() {
             let until = self.now + server.timeout;
             exchange.deadline = until.min(exchange.last_deadline);

@@ -14,6 +14,7 @@ use crate::mcp::headers::{self, write_params};
 use crate::mcp::method::Method;
 use crate::mcp::params::{LEVELS, Params};
 use crate::mcp::revision::Revision;
+use crate::refusal::Refusal;
 use crate::session::Session;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -109,6 +110,7 @@ pub(super) fn outgoing(
             task: None,
             name: None,
             hop: None,
+            goes_on: false,
         };
     };
     let text = whole.of(envelope.text);
@@ -152,6 +154,7 @@ pub(super) fn outgoing(
         task: routed.task,
         name: routed.name.as_ref().map(|(_, name)| name.clone()),
         hop,
+        goes_on: caller.era() == Era::Modern && params.request_state.is_some(),
     }
 }
 
@@ -185,6 +188,22 @@ impl OwnMetas {
     }
 }
 
+/// Why a server of that era must not be sent a request, if it is one that it would misunderstand.
+pub(super) fn misfit(outgoing: &Outgoing, era: Option<Era>, server: &str) -> Option<Refusal> {
+    if era != Some(Era::Legacy) || !outgoing.goes_on {
+        return None;
+    }
+    Some(match outgoing.era {
+        Era::Modern => Refusal::StateUnknown(
+            "requestState was made before its server changed its protocol revision".into(),
+        ),
+        Era::Legacy => Refusal::Failed {
+            server: server.into(),
+            cause: "it has changed its protocol revision meanwhile; try again".into(),
+        },
+    })
+}
+
 /// A request as a server of that era must be sent it; `session` is its client's, if it has one.
 pub(super) fn suited<'a>(
     outgoing: &'a Outgoing,
@@ -209,6 +228,7 @@ pub(super) fn suited<'a>(
         task: outgoing.task,
         name: outgoing.name.clone(),
         hop: None,
+        goes_on: outgoing.goes_on,
     })
 }
 
@@ -270,6 +290,7 @@ mod tests {
             task: None,
             name: None,
             hop: None,
+            goes_on: false,
         };
         let mut out = Vec::new();
         write_request(&mut out, 77, &outgoing);

@@ -254,7 +254,11 @@ impl Worker {
         let server = self.table.servers[routed.place].clone();
         let outgoing = outgoing(caller, method, envelope, params, &routed);
         let back = match caller.era() {
-            Era::Modern if self.table.eras[routed.place] == Era::Legacy => {
+            // A server may have become a modern one since it asked.
+            Era::Modern
+                if self.table.eras[routed.place] == Era::Legacy
+                    || self.has_state_of_ours(envelope.text, params) =>
+            {
                 self.consider_return(caller, envelope.text, params, &server.name, &outgoing)?
             }
             // A modern server's state is its own affair.

@@ -180,6 +180,9 @@ pub struct Outgoing {
     pub name: Option<Arc<str>>,
     /// Where in `params` the `_meta` stands, if all that it says is of the hop that the client made.
     pub hop: Option<Span>,
+    /// Whether it goes on with a call that a modern server answered with questions; a legacy one would take it for
+    /// a call of its own.
+    pub goes_on: bool,
 }
 
 /// Whom a legacy server's task is for.
@@ -221,6 +224,7 @@ impl Outgoing {
             task: None,
             name: None,
             hop: None,
+            goes_on: false,
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::config::limits::{GATHER_INTERVAL, PARKED_MAX, PARKED_TIMEOUT};
 use crate::http::Piece;
 use crate::id::{ExchangeId, Home};
 use crate::jsonrpc::envelope::{Envelope, Kind};
-use crate::jsonrpc::parse::Span;
+use crate::jsonrpc::parse::{self, Span};
 use crate::jsonrpc::write;
 use crate::mcp::Era;
 use crate::mcp::bridge::input;
@@ -187,6 +187,14 @@ impl Worker {
     }
 
     // ── the client comes back ────────────────────────────────────────────────────────────────────
+
+    /// Whether a request carries a state of ours, whoever would answer it by now.
+    pub(super) fn has_state_of_ours(&self, text: &[u8], params: &Params) -> bool {
+        let state = params
+            .request_state
+            .and_then(|span| parse::string(text, span));
+        state.is_some_and(|state| self.sealer.has_made(&state))
+    }
 
     /// What a request comes to that carries a state of ours: a visit to the call that it names.
     pub(super) fn consider_return(
@@ -500,6 +508,30 @@ mod tests {
         assert_eq!(scene.answer(second)["error"]["code"], -32602);
         scene.answers(child, &call, &json!({"content": []}));
         assert_eq!(scene.answer(first)["result"]["resultType"], "complete");
+    }
+
+    #[test]
+    fn state_of_ours_is_ours_to_judge_though_its_server_became_modern() {
+        let mut scene = Scene::new(Era::Legacy);
+        let (child, call, state) = scene.parks("t");
+        scene.is_found_to_speak(Era::Modern);
+        let other = scene.returns("u", &state);
+        assert_eq!(scene.answer(other)["error"]["code"], -32602);
+        // The call itself goes on where it was made.
+        let client = scene.returns("t", &state);
+        scene.answers(child, &call, &json!({"content": []}));
+        assert_eq!(scene.answer(client)["result"]["resultType"], "complete");
+        let late = scene.returns("t", &state);
+        assert_eq!(scene.answer(late)["error"]["code"], -32602);
+        scene.pass(PARKED_TIMEOUT);
+        let late = scene.returns("t", &state);
+        let error = scene.answer(late)["error"].clone();
+        assert_eq!(error["code"], -32602);
+        assert!(
+            error["message"]
+                .to_string()
+                .contains("requestState has expired")
+        );
     }
 
     #[test]

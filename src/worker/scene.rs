@@ -6,9 +6,13 @@ use super::{Front, Seat, Worker};
 use crate::config::limits::CHILDREN_MAX;
 use crate::config::{Config, EraChoice, Http, Names, Scheme, Speaks, Transport};
 use crate::id::{ConnectionId, WorkerId};
+use crate::jsonrpc::parse;
 use crate::mcp::Era;
+use crate::mcp::capabilities::ServerCapabilities;
+use crate::mcp::handshake::Introduced;
+use crate::mcp::listing::{Kind, Listing, take_page};
 use crate::mcp::revision::Revision;
-use crate::router::directory::Directory;
+use crate::router::directory::{Directory, Report};
 use crate::router::testing;
 use crate::session::store::Store;
 use crate::time::{Time, Wall};
@@ -199,6 +203,35 @@ impl Scene {
             self.handle(Input::Tick);
         }
         self.now = end;
+    }
+
+    /// Has another worker find out that the server speaks that era now.
+    pub(super) fn is_found_to_speak(&mut self, era: Era) {
+        let mut listing = Listing::new(Introduced {
+            revision: match era {
+                Era::Legacy => Revision::LATEST,
+                Era::Modern => Revision::MODERN,
+            },
+            capabilities: ServerCapabilities {
+                tools: true,
+                ..ServerCapabilities::default()
+            },
+            name: "s".into(),
+            version: "2".into(),
+            instructions: String::new(),
+            said: Box::default(),
+        });
+        let tools = br#"{"tools":[{"name":"t","inputSchema":{"type":"object"}},{"name":"u","inputSchema":{"type":"object"}}]}"#;
+        let page = parse::check(tools).expect("JSON");
+        take_page(Kind::Tools, tools, page, &mut listing.entries[0]).expect("a page");
+        let report = Report::Listed {
+            server: 0,
+            capabilities: "{}".into(),
+            principal: None,
+            listing: Arc::new(listing),
+        };
+        self.directory.report(self.now, Wall(0), report);
+        self.pass(Duration::from_millis(100));
     }
 
     // ── at the server ────────────────────────────────────────────────────────────────────────────

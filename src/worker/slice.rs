@@ -2,7 +2,7 @@
 
 use super::exchange::{Awaits, Exchange};
 use super::forward::{Awaiter, Pending, Waiter};
-use super::letter::{Letter, suited};
+use super::letter::{Letter, misfit, suited};
 use super::link::Errand;
 use super::parcel::{self, Asker, Forward, Opened, Outgoing, Parcel, Standing};
 use super::{Worker, exchange_ticket, wire_id};
@@ -244,6 +244,10 @@ impl Worker {
         let session = exchange.session.clone();
         let user = session.as_ref().map(|session| session.key);
         let era = self.era_in(&key).unwrap_or(outgoing.era);
+        if let Some(refusal) = misfit(&outgoing, Some(era), &server.name) {
+            self.refuse(id, refusal);
+            return self.link_free(link);
+        }
         if misplaced && era == Era::Legacy {
             let why = "it speaks another protocol revision than before; try again";
             let refusal = parcel::unavailable(&server.name, why);
