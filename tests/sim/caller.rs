@@ -39,6 +39,8 @@ pub(crate) struct Quest {
     pub(crate) rounds: u32,
     /// The gateway keeps its call, which is answered once.
     pub(crate) sealed: bool,
+    /// A modern server keeps it in a state, which the client shows when it comes back.
+    pub(crate) stated: bool,
     /// The status and code with which it has to be refused.
     pub(crate) wrong: Option<(u16, i64)>,
 }
@@ -250,6 +252,7 @@ impl World {
             end: None,
             rounds: 0,
             sealed: false,
+            stated: false,
             wrong,
         });
         self.callers[c].quests.len() - 1

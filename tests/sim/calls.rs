@@ -76,6 +76,9 @@ impl World {
         if !anew {
             self.count_delivery(&format!("{tag} ({era:?})"), times);
         }
+        if era == Era::Legacy {
+            self.check_new(&tag);
+        }
         self.asked_at.insert(tag.clone(), brain);
         self.check_alone(brain, &tag);
         self.begin_call(brain, method, id, params, web);

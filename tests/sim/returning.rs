@@ -67,6 +67,11 @@ impl World {
         let own = &mut self.callers[c].quests[quest];
         own.rounds += 1;
         own.sealed = result.get("requestState").is_some_and(is_sealed);
+        own.stated = result.get("requestState").is_some() && !own.sealed;
+        if let Some(state) = result["requestState"].as_str().filter(|_| own.sealed) {
+            self.sealed.insert(state.into());
+        }
+        let own = &self.callers[c].quests[quest];
         let (tag, rounds) = (own.tag.clone(), own.rounds);
         let state = result.get("requestState").cloned();
         let requests = result.get("inputRequests").and_then(Value::as_object);
@@ -227,6 +232,26 @@ impl World {
             more["inputResponses"] = responses;
         }
         self.request_for(c, quest, more, back.unwelcome);
+    }
+}
+
+impl World {
+    /// A call reached a legacy server, which must not happen to one that is shown with a modern server's state.
+    pub(crate) fn check_new(&self, tag: &str) {
+        let mut quests = self.callers.iter().flat_map(|caller| &caller.quests);
+        assert!(
+            !quests.any(|quest| quest.tag == tag && quest.stated),
+            "{tag} came back to a legacy server as a new call"
+        );
+    }
+
+    /// A modern server is shown a state, which must not be one of the gateway's.
+    pub(crate) fn check_unsealed(&self, tag: &str, params: &Value) {
+        let state = params["requestState"].as_str();
+        assert!(
+            !state.is_some_and(|state| self.sealed.contains(state)),
+            "{tag} is shown to a modern server with a state of the gateway's: {params}"
+        );
     }
 }
 

@@ -34,6 +34,7 @@ impl World {
     ) {
         let tag = tag_of(params);
         let declared = &params["_meta"]["io.modelcontextprotocol/clientCapabilities"];
+        self.check_unsealed(&tag, params);
         if params.get("requestState").is_some() || params.get("inputResponses").is_some() {
             if !self.returned(brain, &tag, declared, params) {
                 return self.refuse(brain, id, web, -32602, "requestState is not known");

@@ -119,6 +119,8 @@ pub(crate) struct World {
     pub(crate) cancelled: BTreeSet<String>,
     /// Tags of calls that their clients, or others, came back for otherwise than they should.
     pub(crate) tampered: BTreeSet<String>,
+    /// The states that the gateway gave to clients.
+    pub(crate) sealed: BTreeSet<String>,
     pub(crate) cells: BTreeMap<Cell, u64>,
     /// How often everything happened.
     pub(crate) cover: BTreeMap<&'static str, u64>,
@@ -168,6 +170,7 @@ impl World {
             updated_at: BTreeMap::new(),
             cancelled: BTreeSet::new(),
             tampered: BTreeSet::new(),
+            sealed: BTreeSet::new(),
             cells: BTreeMap::new(),
             cover: BTreeMap::new(),
             calm: false,
