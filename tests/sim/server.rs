@@ -33,6 +33,8 @@ pub(crate) struct Brain {
     pub(crate) roots_of: Option<String>,
     pub(crate) calls: BTreeMap<u64, Call>,
     pub(crate) asks: BTreeMap<u64, Ask>,
+    /// What it was answered, by its own ids.
+    answered: BTreeMap<u64, Value>,
     pub(crate) next_ask: u64,
     pub(crate) subscribed: BTreeSet<String>,
     /// Modern: who listens for changes.
@@ -92,6 +94,7 @@ impl World {
             roots_of: None,
             calls: BTreeMap::new(),
             asks: BTreeMap::new(),
+            answered: BTreeMap::new(),
             next_ask: 0,
             subscribed: BTreeSet::new(),
             listens: BTreeMap::new(),
@@ -325,8 +328,21 @@ impl World {
     /// A client's answer to what this server asked.
     fn answered(&mut self, brain: usize, id: &Value, message: &Value) {
         let key = id.as_u64().expect("the id that was asked with");
-        let ask = self.brains[brain].asks.remove(&key);
-        let ask = ask.unwrap_or_else(|| panic!("ask {key} of brain {brain} was answered twice"));
+        let own = &mut self.brains[brain];
+        if let Some(before) = own.answered.insert(key, message.clone()) {
+            // Whoever hears nothing back cannot know whether it was heard. A pipe leaves no doubt.
+            assert!(
+                own.place.is_none(),
+                "ask {key} of brain {brain} was answered twice"
+            );
+            assert_eq!(
+                before, *message,
+                "ask {key} of brain {brain} was answered otherwise"
+            );
+            return self.count("answered again");
+        }
+        let ask = own.asks.remove(&key);
+        let ask = ask.unwrap_or_else(|| panic!("brain {brain} did not ask {key}"));
         if message.get("error").is_some() {
             self.count("ask refused");
         } else {
