@@ -179,12 +179,16 @@ pub const ASKED_CHILDREN_MAX: usize = 64;
 /// Sets of what modern clients declare, by principal, whose lists each worker waits for. Clients past this are
 /// shown at once what is known.
 pub const COMMON_GUESTS_MAX: usize = 256;
-/// Children of one server that calls of modern clients may have to themselves because they may be asked something.
-/// Further ones wait.
+/// Conversations with one server that calls of modern clients may have to themselves because they may be asked
+/// something, whatever they declare and whoever they are, those included that nobody uses at the moment; each worker
+/// has its share. A further call gets the place of the one that has not been used for the longest, or waits, and is
+/// refused when its time is over. This holds for servers with one stream, which are children and those of HTTP+SSE.
 pub const LANES_MAX: usize = 64;
-/// Of those, how many each worker starts without waiting for another to become free.
+/// The same for servers on streamable HTTP, to which a conversation costs a session and not a process.
+pub const LANES_HTTP_MAX: usize = 256;
+/// How many children each worker starts for those who declare the same without waiting for another to become free.
 pub const LANES_EAGER: usize = 2;
-/// How long a call waits for another to be over before it gets a child of its own.
+/// How long a call waits for another to be over before it gets a conversation of its own.
 pub const LANE_PATIENCE: Duration = Duration::from_millis(250);
 /// Tasks of one conversation with a server whose news are passed on. Past this the oldest are told of no more.
 pub const TASKS_MAX: usize = 1024;
@@ -282,6 +286,7 @@ const _: () = assert!(POOL_CONNECTIONS <= SERVER_CONNECTIONS_MAX);
 const _: () = assert!(CHILDREN_MAX <= SERVER_CONNECTIONS_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= PIPELINE_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX <= LINE_BYTES_MAX);
+const _: () = assert!(WORKERS_MAX <= LANES_MAX && LANES_MAX <= LANES_HTTP_MAX);
 const _: () = assert!(SESSION_EXCHANGES_MAX <= EXCHANGES_MAX);
 const _: () = assert!(BATCH_MESSAGES_MAX <= SESSION_EXCHANGES_MAX);
 const _: () = assert!(ANSWER_BYTES_MAX <= BATCH_ANSWER_BYTES_MAX);

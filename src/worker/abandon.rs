@@ -3,7 +3,7 @@
 use super::effect::Close;
 use super::exchange::{Awaits, Exchange, Sink};
 use super::forward::Awaiter;
-use super::guests::Use;
+use super::lanes::Use;
 use super::link::Errand;
 use super::parcel::{Abandoned, Parcel, Relay};
 use super::peers::Peer;

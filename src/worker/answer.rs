@@ -1,7 +1,7 @@
 //! Answering an exchange: in one piece, or on a stream once something has to be said before.
 
 use super::exchange::{Exchange, Sink};
-use super::guests::Left;
+use super::lanes::Left;
 use super::parcel::{Parcel, Relay, Relayed, Said};
 use super::tasking::Settled;
 use super::{Worker, exchange_ticket, wire_id};

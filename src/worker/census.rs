@@ -54,7 +54,7 @@ impl Worker {
                 .iter()
                 .filter(|(_, exchange)| matches!(exchange.sink, Sink::Parked))
                 .count(),
-            lanes: self.guests.in_use(),
+            lanes: self.lanes.in_use(),
             listeners: self.listeners,
             ..Census::default()
         };

@@ -15,8 +15,8 @@ use crate::session::Session;
 use crate::session::replay::EventId;
 use crate::time::Time;
 use crate::upstream::conversation::Key;
-use crate::worker::guests::Left;
 use crate::worker::inquiry::Inquiry;
+use crate::worker::lanes::{Left, Turn};
 use crate::worker::modern::Unread;
 use crate::worker::parcel::{Answered, Outgoing};
 use crate::worker::parked::Parked;
@@ -180,9 +180,10 @@ pub(super) enum Awaits {
     Servers(Hello),
     /// To be understood: what it names may be known in a moment. This is the message.
     Meaning(Box<Unread>),
-    /// A conversation with a child that nobody else uses at the moment.
+    /// A conversation that nobody else uses at the moment.
     Lane {
         server: Arc<Server>,
+        turn: Turn,
         outgoing: Box<Outgoing>,
     },
     /// A call that was parked, and goes on now that its client is back.

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Beside the line, what lasts longer than one message: `partner` and `probe` (a server's conversation), `guests`,
-//! `parked` and `inquiry` (questions in the middle of a call), `listener` and `changes` (who hears of what).
+//! `lanes`, `parked` and `inquiry` (questions in the middle of a call), `listener` and `changes` (who hears of what).
 //!
 //! This is the only module that knows the line from end to end; each of its files knows one stretch. A
 //! worker is told what happened ([`Input`]), asked what it wants done ([`Effect`]) and never waits. All of
@@ -30,6 +30,7 @@ mod heard;
 mod inquiry;
 mod intake;
 mod intent;
+mod lanes;
 mod letter;
 mod link;
 mod listener;
@@ -79,6 +80,7 @@ use effect::{Effect, Input};
 use exchange::Exchange;
 use forward::Pending;
 use guests::Guests;
+use lanes::Lanes;
 use letter::OwnMetas;
 use listener::Unheard;
 use parcel::{Answered, Parcel};
@@ -160,6 +162,7 @@ pub struct Worker {
     nothing: ClientCapabilities,
     own_metas: OwnMetas,
     guests: Guests,
+    lanes: Lanes,
     /// Streams on which modern clients listen.
     listeners: usize,
     /// Those of them that wait for servers, by their sessions.
@@ -212,6 +215,7 @@ impl Worker {
             nothing: ClientCapabilities::none(),
             own_metas: OwnMetas::default(),
             guests: Guests::default(),
+            lanes: Lanes::default(),
             listeners: 0,
             unheard: BTreeMap::new(),
             config: seat.config,

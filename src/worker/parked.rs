@@ -12,7 +12,7 @@
 
 use super::answer::{Outlet, Response};
 use super::exchange::{Awaits, Exchange, Sink};
-use super::guests::{Left, Use};
+use super::lanes::{Left, Use};
 use super::message::{Caller, string};
 use super::parcel::{Answered, ClientAnswer, Outgoing, Parcel, Returned};
 use super::{Worker, exchange_ticket, wire_id};
@@ -121,8 +121,8 @@ impl Worker {
             // Whoever would come back is not let in any more.
             return self.give_up(id, Refusal::Draining, "switchbox is shutting down");
         }
-        let parked_here = |(_, exchange): &(_, &Exchange)| matches!(exchange.sink, Sink::Parked);
-        if self.exchanges.iter().filter(parked_here).count() >= PARKED_MAX {
+        // Each has a lane.
+        if self.lanes.parked() >= PARKED_MAX {
             let fact = "too many calls wait for their clients to answer";
             return self.give_up(
                 id,
@@ -357,6 +357,9 @@ impl Worker {
     pub(super) fn leave_behind(&mut self, exchange: &mut Exchange) {
         if let Some(inquiry) = exchange.inquiry.take() {
             self.forget_inquiry(*inquiry);
+        }
+        if let Awaits::Lane { turn, .. } = exchange.awaits {
+            self.leave_queue(turn);
         }
         // Without keys the next call in the lane may be another client's.
         let left = match (exchange.left, &exchange.parked, &exchange.principal) {

@@ -28,6 +28,7 @@ pub(super) struct Scene {
     pub(super) now: Time,
     era: Era,
     manners: Manners,
+    settling: bool,
     directory: Directory,
     /// What was written to whom and has not been looked at.
     written: BTreeMap<ConnectionId, Vec<u8>>,
@@ -92,6 +93,7 @@ impl Scene {
             now: Time::ZERO,
             era,
             manners,
+            settling: false,
             directory,
             written: BTreeMap::new(),
             children: Vec::new(),
@@ -110,7 +112,16 @@ impl Scene {
         }
     }
 
+    /// Has a server that answered what every server answers alike say nothing from now on.
+    pub(super) fn is_gone(&mut self) {
+        self.manners = Manners::None;
+    }
+
+    /// Does what the worker wants done. What that leads to is done in turn, not in the middle of it.
     fn settle(&mut self) {
+        if std::mem::replace(&mut self.settling, true) {
+            return;
+        }
         while let Some(effect) = self.worker.poll() {
             match effect {
                 Effect::Flush(id) => self.take(id),
@@ -131,6 +142,7 @@ impl Scene {
                 _ => {}
             }
         }
+        self.settling = false;
     }
 
     fn take(&mut self, id: ConnectionId) {

@@ -57,6 +57,7 @@ impl Worker {
             self.sweep_parked(),
             self.sweep_inquiries(),
             self.sweep_guests(),
+            self.sweep_lanes(),
             self.sweep_changes(),
             self.sweep_sessions(),
             self.sweep_catalogs(),
@@ -137,6 +138,10 @@ impl Worker {
             if exchange.deadline <= now {
                 match &exchange.awaits {
                     Awaits::Lists(..) | Awaits::Servers(_) | Awaits::Meaning(_) => self.release(id),
+                    Awaits::Lane { .. } => {
+                        let fact = "that server has as many calls as it can tell apart";
+                        self.give_up(id, Refusal::Busy(fact), "it took too long");
+                    }
                     awaits => {
                         let server = awaits
                             .server()
