@@ -431,6 +431,7 @@ fn own_response(text: &[u8], result_bytes: usize) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::limits::LANES_MAX;
     use crate::worker::effect::Input;
     use crate::worker::scene::Scene;
     use serde_json::{Value, json};
@@ -535,6 +536,48 @@ mod tests {
                 .to_string()
                 .contains("requestState has expired")
         );
+    }
+
+    #[test]
+    fn call_whose_client_never_comes_back_is_given_up_in_time() {
+        let mut scene = Scene::new(Era::Legacy);
+        let (child, _, state) = scene.parks("t");
+        scene.pass(PARKED_TIMEOUT - Duration::from_secs(1));
+        assert_eq!(scene.worker.census().parked, 1);
+        scene.pass(Duration::from_secs(1));
+        let census = scene.worker.census();
+        assert_eq!((census.parked, census.exchanges, census.asks), (0, 0, 0));
+        // What the server asked is not left open, and nobody else is put where it may still be at work.
+        let told = scene.lines(child);
+        assert!(
+            told.iter()
+                .any(|line| line["id"] == 7 && line["error"].is_object())
+        );
+        assert!(scene.closed.contains(&child), "{told:?}");
+        let late = scene.returns("t", &state);
+        assert_eq!(scene.answer(late)["error"]["code"], -32602);
+    }
+
+    #[test]
+    fn call_past_the_bound_is_refused_and_displaces_none() {
+        let servers = PARKED_MAX / LANES_MAX;
+        let mut scene = Scene::with_servers(servers + 1);
+        let states: Vec<Value> = (0..PARKED_MAX)
+            .map(|n| scene.parks(&format!("s{}__t", n % servers)).2)
+            .collect();
+        let tool = format!("s{servers}__t");
+        let client = scene.modern("tools/call", json!({"name": tool, "arguments": {}}));
+        let (child, _) = scene.asked("tools/call");
+        scene.elicits(child, 7);
+        scene.pass(Duration::from_millis(40));
+        let heard = scene.heard(client);
+        assert!(heard.starts_with("HTTP/1.1 503 "), "{heard}");
+        assert!(heard.contains("too many calls wait"), "{heard}");
+        assert_eq!(scene.worker.census().parked, PARKED_MAX);
+        // There is room for it as soon as one of the others is back.
+        scene.returns("s0__t", &states[0]);
+        scene.parks(&tool);
+        assert_eq!(scene.worker.census().parked, PARKED_MAX);
     }
 
     #[test]

@@ -77,6 +77,21 @@ impl Scene {
         Scene::of(era, Manners::None, config)
     }
 
+    /// One with so many legacy servers `s0`, `s1` and so on, whose tools carry their names.
+    pub(super) fn with_servers(count: usize) -> Scene {
+        let mut config = config(Era::Legacy);
+        let numbered = |number: usize| {
+            let mut server = (*config.servers[0]).clone();
+            server.name = format!("s{number}");
+            Arc::new(server)
+        };
+        config.servers = (0..count).map(numbered).collect();
+        config.names = Names::Prefixed;
+        let mut scene = Scene::of(Era::Legacy, Manners::Good, config);
+        scene.pass(Duration::from_millis(100));
+        scene
+    }
+
     fn of(era: Era, manners: Manners, config: Config) -> Scene {
         let directory = Directory::new(&config);
         let worker = Worker::new(Seat {

@@ -9,6 +9,8 @@ use crate::harness::gateway::{Gateway, Setup};
 use crate::harness::modern::Modern;
 use crate::harness::session::text;
 use serde_json::{Value, json};
+use std::time::Duration;
+use switchbox::config::limits::LANES_MAX;
 
 fn legacy(over: Over, name: &str) -> Server {
     Server::start(over, json!({"name": name, "era": "legacy"}))
@@ -60,6 +62,7 @@ fn said(answer: &Value) -> Value {
 /// Comes back with these params, and must be refused.
 fn refused(client: &Modern, params: &Value) {
     let (status, answer, _) = client.round("tools/call", params.clone());
+    assert_eq!(status, 200, "the error is the answer: {answer}");
     assert_eq!(answer["error"]["code"], -32602, "{status} {answer}");
     assert!(
         answer["error"]["message"]
@@ -150,6 +153,11 @@ fn state_is_good_once_for_one_request_of_one_client() {
         let parked = park(&anna, &own);
         let good = next(&own, &parked, "t");
         let state = good["requestState"].as_str().expect("text").to_owned();
+        let reached = || {
+            let heard = ["request", "answer"].map(|kind| server.journal.entries(kind).len());
+            (heard, server.calls("t"), server.calls("u"))
+        };
+        let before = reached();
         // Another client, another request.
         refused(&bert, &good);
         let other = |change: &dyn Fn(&mut Value)| {
@@ -168,26 +176,29 @@ fn state_is_good_once_for_one_request_of_one_client() {
         });
         assert_eq!(anna.round("prompts/get", prompt).1["error"]["code"], -32602);
         // Another state: each character counts.
-        for at in [0, state.len() / 3, state.len() / 2, state.len() - 1] {
+        for at in 0..state.len() {
             let mut bytes = state.clone().into_bytes();
-            bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+            bytes[at] ^= 1;
             let forged = String::from_utf8(bytes).expect("ASCII");
-            if forged != state {
-                other(&|params| params["requestState"] = forged.as_str().into());
-            }
+            other(&|params| params["requestState"] = forged.as_str().into());
         }
         for forged in [
             state[..state.len() - 1].to_owned(),
+            state[..state.len() / 2].to_owned(),
+            state[1..].to_owned(),
             format!("{state}A"),
             String::new(),
             format!(" {state}"),
         ] {
             other(&|params| params["requestState"] = forged.as_str().into());
         }
-        // None of which has spoiled it for the one it belongs to.
+        // None of which has reached the server, nor spoiled it for the one it belongs to.
+        assert_eq!(reached(), before);
         let (_, answer, _) = anna.round("tools/call", good.clone());
         assert_eq!(said(&answer), replied("elicit", "t"));
+        let before = reached();
         refused(&anna, &good);
+        assert_eq!(reached(), before);
         assert_eq!(server.calls("t"), 1, "the call was made once");
     }
 }
@@ -296,4 +307,65 @@ fn server_that_restarts_loses_its_parked_calls_and_nothing_else() {
     let parked = park(&client, &own);
     let (_, answer, _) = client.round("tools/call", next(&own, &parked, "t"));
     assert_eq!(said(&answer), replied("elicit", "t"));
+}
+
+#[test]
+fn hundred_parked_calls_block_nobody() {
+    // Fewer at each than there are lanes, so that none gives way.
+    let servers = ["lh", "li", "lj", "lk"].map(|name| legacy(Over::Http, name));
+    let config = crate::harness::cells::config(&servers);
+    let gateway = Setup::new(json!({ "mcpServers": config }))
+        .flags(&["--workers", "2"])
+        .start();
+    let parked: Vec<_> = (0..100)
+        .map(|n| {
+            let (client, server) = (client(&gateway), &servers[n % servers.len()]);
+            let (own, tag) = (params(server, "elicit", &format!("t{n}")), format!("t{n}"));
+            let asked = park(&client, &own);
+            (client, next(&own, &asked, &tag), tag)
+        })
+        .collect();
+    for server in &servers {
+        // Who may be asked, who may not, and who has a session.
+        let echo = params(server, "echo", "u");
+        for other in [client(&gateway), Modern::new(gateway.address)] {
+            let begun = crate::harness::clock::now();
+            let (_, answer, _) = other.round("tools/call", echo.clone());
+            assert_eq!(said(&answer), json!({"tag": "u"}));
+            let took = begun.elapsed();
+            assert!(took < Duration::from_secs(5), "it waited {took:?}");
+        }
+        let session = gateway.session();
+        let name = format!("{}__echo", server.script.name);
+        assert_eq!(session.say(&name, json!({"tag": "v"})), r#"{"tag":"v"}"#);
+    }
+    for (client, back, tag) in parked.iter().rev() {
+        let (_, answer, _) = client.round("tools/call", back.clone());
+        assert_eq!(said(&answer), replied("elicit", tag));
+    }
+}
+
+#[test]
+fn call_parked_for_the_longest_gives_way_where_no_lane_is_left() {
+    let server = legacy(Over::Http, "lh");
+    let config = crate::harness::cells::config([&server]);
+    let gateway = Setup::new(json!({ "mcpServers": config }))
+        .flags(&["--workers", "1"])
+        .start();
+    let client = client(&gateway);
+    let parked: Vec<_> = (0..LANES_MAX)
+        .map(|n| {
+            let own = params(&server, "elicit", &format!("t{n}"));
+            next(&own, &park(&client, &own), &format!("t{n}"))
+        })
+        .collect();
+    let (_, answer, _) = client.round("tools/call", params(&server, "echo", "u"));
+    assert_eq!(said(&answer), json!({"tag": "u"}));
+    let before = server.journal.entries("answer").len();
+    refused(&client, &parked[0]);
+    assert_eq!(server.journal.entries("answer").len(), before);
+    for n in [1, LANES_MAX - 1] {
+        let (_, answer, _) = client.round("tools/call", parked[n].clone());
+        assert_eq!(said(&answer), replied("elicit", &format!("t{n}")));
+    }
 }
