@@ -6,6 +6,8 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+#[path = "../fuzz/checks/batch.rs"]
+mod batch;
 #[path = "../fuzz/checks/body.rs"]
 mod body;
 #[path = "../fuzz/checks/bridge.rs"]
@@ -80,6 +82,11 @@ fn config_holds() {
 #[test]
 fn jsonrpc_holds() {
     hold("jsonrpc", jsonrpc::check);
+}
+
+#[test]
+fn batches_hold() {
+    hold("batch", batch::check);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! A message is read as an envelope whose members are places in the bytes that came. What is inside
 //! them is checked to be JSON, once, and otherwise left alone, so that it can be forwarded as it was.
 
+pub mod batch;
 pub mod canonical;
 pub mod decimal;
 pub mod edit;

@@ -15,14 +15,13 @@ use super::message::{Caller, refuse};
 use super::modern::says_modern;
 use super::slots::Ticket;
 use super::{Worker, exchange_id};
-use crate::config::limits::{
-    BATCH_ANSWER_BYTES_MAX, BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, STREAM_KEEP_ALIVE,
-};
+use crate::config::limits::{BATCH_ANSWER_BYTES_MAX, STREAM_KEEP_ALIVE};
 use crate::event::{Event, ExchangeEnded, Outcome};
 use crate::http::Piece;
 use crate::id::ConnectionId;
+use crate::jsonrpc::batch::{self, BatchError};
 use crate::jsonrpc::envelope::{Envelope, EnvelopeError, Kind};
-use crate::jsonrpc::{parse, write};
+use crate::jsonrpc::write;
 use crate::mcp::Era;
 use crate::mcp::method::Method;
 use crate::mcp::revision::Revision;
@@ -77,22 +76,13 @@ impl Worker {
         caller: &Caller,
         text: &[u8],
     ) -> Result<Box<Batched>, Refusal> {
-        let invalid = |fact: String| Err(Refusal::Invalid(fact));
-        if text.len() > BATCH_BYTES_MAX {
-            return invalid(format!("a batch exceeds {BATCH_BYTES_MAX} bytes"));
-        }
-        let whole = parse::check(text).map_err(|error| Refusal::Parse(error.to_string()))?;
-        let count = parse::elements(text, whole)
-            .take(BATCH_MESSAGES_MAX + 1)
-            .count();
-        if count == 0 {
-            return invalid("an empty batch".into());
-        }
-        if count > BATCH_MESSAGES_MAX {
-            return invalid(format!("a batch exceeds {BATCH_MESSAGES_MAX} messages"));
-        }
-        let intents = parse::elements(text, whole)
-            .map(|span| self.consider_element(caller, span.of(text)))
+        let messages = batch::messages(text).map_err(|error| match error {
+            BatchError::Parse(error) => Refusal::Parse(error.to_string()),
+            error => Refusal::Invalid(error.to_string()),
+        })?;
+        let intents = messages
+            .into_iter()
+            .map(|message| self.consider_element(caller, message))
             .collect();
         let may_stream = matches!(
             caller.sink,
@@ -289,10 +279,10 @@ impl Worker {
             }
             Way::Line if own.answers.is_empty() => self.settle(id),
             Way::Array | Way::ArrayOnly => {
-                let array = array_of(&own.answers);
+                let array = batch::array(&own.answers);
                 self.respond(id, 200, &[JSON], &[Piece::Bytes(&array)]);
             }
-            Way::Line => self.say_line(id, &array_of(&own.answers)),
+            Way::Line => self.say_line(id, &batch::array(&own.answers)),
         }
     }
 
@@ -338,17 +328,6 @@ impl Worker {
         }
         true
     }
-}
-
-fn array_of(answers: &[Vec<u8>]) -> Vec<u8> {
-    let mut array =
-        Vec::with_capacity(answers.iter().map(|answer| answer.len() + 1).sum::<usize>() + 1);
-    for (place, answer) in answers.iter().enumerate() {
-        array.push(if place == 0 { b'[' } else { b',' });
-        array.extend_from_slice(answer);
-    }
-    array.push(b']');
-    array
 }
 
 impl Caller {
