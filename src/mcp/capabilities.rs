@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// A client's capabilities, in a form in which equal ones are equal texts.
 ///
 /// A server is told exactly what the client declared, except `tasks`: their ids are not mapped here, so
-/// they must not be promised.
+/// they must not be promised. Nor is what the client's revision does not know: it could not be asked for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClientCapabilities {
     text: Arc<str>,
@@ -30,10 +30,19 @@ impl ClientCapabilities {
         }
     }
 
-    /// Takes over the object at `span` of a message that was checked before; `None` if it is none.
-    pub fn parse(text: &[u8], span: Span) -> Option<ClientCapabilities> {
+    /// Takes over the object at `span` of a message that was checked before, from a client of that revision;
+    /// `None` if it is none.
+    pub fn parse(revision: Revision, text: &[u8], span: Span) -> Option<ClientCapabilities> {
         let mut declared: Map<String, Value> = serde_json::from_slice(span.of(text)).ok()?;
         declared.remove("tasks");
+        if !revision.has_elicitation() {
+            declared.remove("elicitation");
+        } else if !revision.has_elicitation_modes()
+            && let Some(Value::Object(modes)) = declared.get_mut("elicitation")
+        {
+            // Without it that is the only mode there was then: forms.
+            modes.remove("url");
+        }
         let roots = declared.contains_key("roots");
         let sampling = declared.contains_key("sampling");
         let elicitation = declared.contains_key("elicitation");
@@ -223,7 +232,26 @@ mod tests {
 
     fn client(json: &str) -> ClientCapabilities {
         let span = parse::check(json.as_bytes()).unwrap();
-        ClientCapabilities::parse(json.as_bytes(), span).unwrap()
+        ClientCapabilities::parse(Revision::LATEST, json.as_bytes(), span).unwrap()
+    }
+
+    #[test]
+    fn what_a_revision_does_not_know_is_not_declared() {
+        let check = |revision, declared: &str, expected: &str| {
+            let span = parse::check(declared.as_bytes()).unwrap();
+            let own = ClientCapabilities::parse(revision, declared.as_bytes(), span).unwrap();
+            assert_eq!(&**own.text(), expected, "{revision:?}");
+            assert_eq!(own.allows(Method::Elicit), expected.contains("elicitation"));
+        };
+        let all = r#"{"elicitation":{"form":{},"url":{}},"roots":{},"sampling":{}}"#;
+        let early = r#"{"roots":{},"sampling":{}}"#;
+        let forms = r#"{"elicitation":{"form":{}},"roots":{},"sampling":{}}"#;
+        check(Revision::V2024_11_05, all, early);
+        check(Revision::V2025_03_26, all, early);
+        check(Revision::V2025_06_18, all, forms);
+        check(Revision::V2025_11_25, all, all);
+        check(Revision::MODERN, all, all);
+        check(Revision::V2025_03_26, r#"{"elicitation":{}}"#, "{}");
     }
 
     #[test]

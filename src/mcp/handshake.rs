@@ -29,17 +29,17 @@ impl Hello {
         let version = parse::member(text, params, "protocolVersion")
             .and_then(|span| parse::string(text, span))
             .ok_or("protocolVersion must be a string")?;
+        let revision = Revision::negotiate(&version);
         let capabilities = match parse::member(text, params, "capabilities") {
             Some(span) if span.of(text).len() > CAPABILITIES_BYTES_MAX => {
                 return Err("capabilities exceed 16384 bytes");
             }
-            Some(span) => {
-                ClientCapabilities::parse(text, span).ok_or("capabilities must be an object")?
-            }
+            Some(span) => ClientCapabilities::parse(revision, text, span)
+                .ok_or("capabilities must be an object")?,
             None => return Err("capabilities must be an object"),
         };
         Ok(Hello {
-            revision: Revision::negotiate(&version),
+            revision,
             capabilities,
         })
     }

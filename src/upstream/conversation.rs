@@ -510,7 +510,12 @@ mod tests {
     }
 
     fn declared(json: &str) -> ClientCapabilities {
-        ClientCapabilities::parse(json.as_bytes(), parse::check(json.as_bytes()).unwrap()).unwrap()
+        ClientCapabilities::parse(
+            Revision::LATEST,
+            json.as_bytes(),
+            parse::check(json.as_bytes()).unwrap(),
+        )
+        .unwrap()
     }
 
     fn open(key: Key) -> Conversation {

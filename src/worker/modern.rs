@@ -343,7 +343,7 @@ impl Worker {
         let legacy = bridge::request::capabilities_for_legacy(&String::from_utf8_lossy(written));
         let known = parse::check(legacy.as_bytes())
             .ok()
-            .and_then(|span| ClientCapabilities::parse(legacy.as_bytes(), span))
+            .and_then(|span| ClientCapabilities::parse(Revision::MODERN, legacy.as_bytes(), span))
             .ok_or_else(|| Refusal::Meta("clientCapabilities must be an object".into()))?;
         let whole = Span {
             start: 0,

@@ -143,12 +143,7 @@ impl World {
         let sse = !stdio && self.chance.one_in(4);
         let keyed = !stdio && !self.config.keys.is_empty();
         let revision = *self.chance.pick(&Revision::LEGACY[1..]);
-        let mut capabilities = self.chance.pick(&sets).clone();
-        if !revision.has_elicitation() {
-            capabilities
-                .as_object_mut()
-                .map(|all| all.remove("elicitation"));
-        }
+        let capabilities = self.chance.pick(&sets).clone();
         let client = Client {
             number,
             stdio,

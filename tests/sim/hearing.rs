@@ -285,6 +285,11 @@ impl World {
                     declared.is_some(),
                     "c{c} was asked for {method}, which it has not declared"
                 );
+                let revision = self.clients[c].revision;
+                assert!(
+                    method != "elicitation/create" || revision.has_elicitation(),
+                    "c{c} was asked what its revision does not know"
+                );
                 let id = message["id"].clone();
                 let tag = message
                     .pointer("/params/metadata/tag")
