@@ -216,6 +216,12 @@ pub const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const LISTEN_INTERVAL: Duration = Duration::from_millis(20);
 /// Streams of changes (`subscriptions/listen`) that modern clients hold open on each worker.
 pub const LISTENS_MAX: usize = 16 * 1024;
+/// Of those, streams of one principal, or of one address where there are no keys. Past this: 503 with `Retry-After`.
+pub const LISTENS_OF_ONE_MAX: usize = 1024;
+/// Resources and tasks that all of these name. Past this likewise.
+pub const LISTENED_OF_ONE_MAX: usize = 16 * 1024;
+/// Resources of which a legacy server has been asked to tell and has not said whether it will. Further ones wait.
+pub const SUBSCRIBES_AT_ONCE: usize = 64;
 /// First wait before a server that failed is tried again; it doubles, with full jitter.
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Longest such wait.
@@ -288,6 +294,9 @@ const _: () = assert!(HEAD_BYTES_MAX <= PIPELINE_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX <= LINE_BYTES_MAX);
 const _: () = assert!(WORKERS_MAX <= LANES_MAX && LANES_MAX <= LANES_HTTP_MAX);
 const _: () = assert!(SESSION_EXCHANGES_MAX <= EXCHANGES_MAX);
+const _: () =
+    assert!(LISTENS_OF_ONE_MAX <= LISTENS_MAX && LISTENS_OF_ONE_MAX <= EXCHANGES_MAX / 16);
+const _: () = assert!(2 * SUBSCRIPTIONS_MAX <= LISTENED_OF_ONE_MAX);
 const _: () = assert!(BATCH_MESSAGES_MAX <= SESSION_EXCHANGES_MAX);
 const _: () = assert!(ANSWER_BYTES_MAX <= BATCH_ANSWER_BYTES_MAX);
 const _: () = assert!(BATCH_ANSWER_BYTES_MAX < ANSWERS_BACKLOG_BYTES_MAX);

@@ -16,8 +16,8 @@ use crate::mcp::revision::Revision;
 use crate::time::Time;
 use parking_lot::Mutex;
 use replay::{EventId, Replay};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use store::SessionId;
 
@@ -58,8 +58,10 @@ pub struct Session {
 pub struct Listener {
     /// The id of the request that began it, as it is written: everything on the stream names it.
     pub id: Box<[u8]>,
-    /// What it is told.
+    /// What it wants to be told.
     pub filter: Filter,
+    /// What of it will be told, once that is known.
+    pub granted: OnceLock<Filter>,
 }
 
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ use crate::mcp::capabilities::ClientCapabilities;
 use crate::mcp::handshake::Introduced;
 use crate::mcp::listing::{Kind, Listing};
 use crate::time::Time;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,6 +130,8 @@ pub struct Conversation {
     /// The least serious level that any of those wants to hear of.
     strangers_level: Option<u8>,
     subscriptions: BTreeMap<String, Vec<SessionKey>>,
+    /// Of those, what the server has said that it tells of.
+    granted: BTreeSet<String>,
     lists: Lists,
     level: Option<u8>,
 }
@@ -170,6 +172,7 @@ impl Conversation {
             served: Served::default(),
             strangers_level: None,
             subscriptions: BTreeMap::new(),
+            granted: BTreeSet::new(),
             lists: Lists::default(),
             level: None,
         }
@@ -190,6 +193,7 @@ impl Conversation {
         self.state = State::Open { since: now };
         self.introduced = Some(introduced);
         self.level = None;
+        self.granted.clear();
     }
 
     /// Notes that it ended; gives the wait until it is opened again.
@@ -335,6 +339,7 @@ impl Conversation {
         self.subscriptions.retain(|uri, sessions| {
             sessions.retain(|subscriber| *subscriber != session);
             if sessions.is_empty() {
+                self.granted.remove(uri);
                 orphans.push(uri.clone());
             }
             !sessions.is_empty()
@@ -436,13 +441,31 @@ impl Conversation {
 
     // ── subscriptions ────────────────────────────────────────────────────────────────────────────
 
-    /// Notes that a session wants to hear of `uri`; whether the server must be asked for it.
+    /// Notes that a session wants to hear of `uri`; whether the server must be asked for it: it may not have
+    /// said yet what others were told.
     pub fn subscribe(&mut self, session: SessionKey, uri: &str) -> bool {
         let sessions = self.subscriptions.entry(uri.into()).or_default();
         if !sessions.contains(&session) {
             sessions.push(session);
         }
-        sessions.len() == 1
+        !self.is_granted(uri)
+    }
+
+    /// Notes that the server tells of `uri`, if anybody wants to hear of it.
+    pub fn grant(&mut self, uri: &str) {
+        if self.subscriptions.contains_key(uri) {
+            self.granted.insert(uri.into());
+        }
+    }
+
+    /// Notes that it is not certain any more what the server tells of.
+    pub fn grant_nothing(&mut self) {
+        self.granted.clear();
+    }
+
+    /// Whether it is certain that the server tells of `uri`.
+    pub fn is_granted(&self, uri: &str) -> bool {
+        self.granted.contains(uri)
     }
 
     /// Notes that it no longer does; whether the server must be told.
@@ -454,6 +477,7 @@ impl Conversation {
         let last = sessions.is_empty();
         if last {
             self.subscriptions.remove(uri);
+            self.granted.remove(uri);
         }
         last
     }
@@ -589,15 +613,27 @@ mod tests {
         let mut conversation = open(Key::base(0));
         conversation.join(1, None);
         conversation.join(2, None);
-        assert!(
-            conversation.subscribe(1, "a")
-                && !conversation.subscribe(2, "a")
-                && conversation.subscribe(2, "b")
-        );
+        conversation.subscribe(1, "a");
+        conversation.subscribe(2, "a");
+        conversation.subscribe(2, "b");
         assert!(!conversation.unsubscribe(1, "a"));
         assert_eq!(conversation.subscribers("a"), [2]);
         assert_eq!(conversation.leave(Time::ZERO, 2), ["a", "b"]);
         assert_eq!(conversation.subscribed().count(), 0);
+    }
+
+    #[test]
+    fn server_is_asked_until_it_has_granted() {
+        let mut conversation = open(Key::base(0));
+        assert!(conversation.subscribe(1, "a") && conversation.subscribe(2, "a"));
+        conversation.grant("a");
+        conversation.grant("b");
+        assert!(!conversation.subscribe(3, "a") && conversation.subscribe(3, "b"));
+        conversation.grant_nothing();
+        assert!(conversation.subscribe(4, "a"));
+        conversation.grant("b");
+        conversation.unsubscribe(3, "b");
+        assert!(conversation.subscribe(3, "b"));
     }
 
     #[test]

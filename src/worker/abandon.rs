@@ -161,8 +161,8 @@ impl Worker {
             partner
                 .waiting
                 .retain(|forward| forward.home != abandoned.home);
-            partner.changes.forget(abandoned.home);
         }
+        self.unfollow(&abandoned.key, abandoned.home);
         let found = self.pendings.iter().find(
             |(_, pending)| matches!(pending.awaiter, Awaiter::Client(home) if home == abandoned.home),
         );

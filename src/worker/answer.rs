@@ -14,6 +14,7 @@ use crate::jsonrpc::parse::{self, Span};
 use crate::jsonrpc::write;
 use crate::mcp::Era;
 use crate::mcp::bridge::input;
+use crate::mcp::bridge::listen::Filter;
 use crate::mcp::method::Method;
 use crate::refusal::Refusal;
 use crate::session::Session;
@@ -122,7 +123,8 @@ impl Worker {
             Sink::Refused => return self.close_refused(id),
             Sink::Visitor(visitor) => return self.answer_visitor(id, visitor, text, response),
             Sink::Parked => return exchange.keep(text, response),
-            Sink::Heard => return self.heard_of(id),
+            // What is granted of it is not said in an answer.
+            Sink::Heard => return self.heard_of(id, &Filter::default()),
             _ => {}
         }
         if exchange.era() == Era::Legacy && response.era == Era::Legacy {
@@ -184,28 +186,15 @@ impl Worker {
         self.close_exchange(exchange, outcome, status);
     }
 
-    /// A server knows what a client listens for.
-    fn heard_of(&mut self, id: ExchangeId) {
-        if let Some(exchange) = self.exchanges.remove(exchange_ticket(id)) {
-            self.close_heard(exchange, Outcome::Success);
-        }
-    }
-
-    fn close_heard(&mut self, exchange: Exchange, outcome: Outcome) {
-        let listener = exchange.session.as_ref().map(|session| session.key);
-        self.close_exchange(exchange, outcome, 0);
-        if let Some(listener) = listener {
-            self.followed(listener);
-        }
-    }
-
     /// Answers an exchange in our own name.
     pub(super) fn refuse(&mut self, id: ExchangeId, refusal: Refusal) {
         let Some(mut exchange) = self.exchanges.remove(exchange_ticket(id)) else {
             return self.event(Event::ParcelStale);
         };
         match exchange.sink {
-            Sink::Heard => return self.close_heard(exchange, Outcome::Refused),
+            Sink::Heard => {
+                return self.close_heard(id, exchange, Outcome::Refused, &Filter::default());
+            }
             Sink::Refused => return self.let_go(&mut exchange),
             _ => {}
         }

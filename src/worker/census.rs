@@ -55,7 +55,7 @@ impl Worker {
                 .filter(|(_, exchange)| matches!(exchange.sink, Sink::Parked))
                 .count(),
             lanes: self.lanes.in_use(),
-            listeners: self.listeners,
+            listeners: self.listeners.len(),
             ..Census::default()
         };
         for (_, wire) in self.wires.iter() {

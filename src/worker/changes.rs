@@ -1,12 +1,13 @@
 //! Listening to a modern server for changes: one `subscriptions/listen` for everything that anybody wants to
 //! hear of, made anew whenever that becomes more or less.
 
-use super::forward::{Awaiter, EMPTY_RESPONSE, Pending, Step};
-use super::parcel::{Outgoing, unavailable};
+use super::followers::{Asking, Follower, Granted};
+use super::forward::{Awaiter, Pending, Step};
+use super::parcel::Outgoing;
+use super::partner::Partner;
 use super::slots::Ticket;
 use super::{Worker, link, wire_id};
 use crate::config::limits::LISTEN_INTERVAL;
-use crate::id::{Home, SessionKey};
 use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::parse;
 use crate::mcp::Era;
@@ -21,34 +22,35 @@ use crate::upstream::conversation::Key;
 /// How often the wait before a server is listened to again doubles.
 const RETRY_DOUBLINGS_MAX: u32 = 5;
 
-/// How a modern server is listened to.
+/// How a server is listened to.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    /// The request whose answers are being listened to.
-    listen: Option<Ticket>,
-    /// Who subscribed since it was sent, and is part of the next.
-    unsent: Vec<Follower>,
-    /// Who is part of it, and is told so once the server has said that it knows.
-    waiting: Vec<Follower>,
+    /// The request whose answers are being listened to, at a modern one.
+    pub(super) listen: Option<Ticket>,
+    /// Who came since the server was asked, and is part of what it is asked next.
+    pub(super) unsent: Vec<Follower>,
+    /// Who is part of what it was asked, and is told what it grants once it has said so.
+    pub(super) waiting: Vec<Follower>,
+    /// What a legacy one is being asked for.
+    pub(super) asking: Asking,
     /// When to listen anew: for more or for less, or because the server has stopped.
-    due: Option<Time>,
+    pub(super) due: Option<Time>,
     /// How often in a row it stopped before it had said that it knows.
     lost: u32,
 }
 
-/// Somebody who wants to hear of more.
-#[derive(Debug)]
-pub(super) struct Follower {
-    pub(super) home: Home,
-    /// The resource that is subscribed to, if it is one, by which session.
-    pub(super) subscription: Option<(SessionKey, String)>,
-}
-
 impl Changes {
-    /// Whoever waits under `home` has given up.
-    pub(super) fn forget(&mut self, home: Home) {
-        self.unsent.retain(|follower| follower.home != home);
-        self.waiting.retain(|follower| follower.home != home);
+    /// Those who wait.
+    pub(super) fn followers(&self) -> impl Iterator<Item = &Follower> {
+        self.unsent.iter().chain(&self.waiting)
+    }
+
+    /// Those of them who do not wait any longer.
+    pub(super) fn take(&mut self, is_it: impl Fn(&Follower) -> bool) -> Vec<Follower> {
+        let taken = self.unsent.extract_if(.., |follower| is_it(follower));
+        let mut taken: Vec<Follower> = taken.collect();
+        taken.extend(self.waiting.extract_if(.., |follower| is_it(follower)));
+        taken
     }
 }
 
@@ -112,14 +114,6 @@ impl Worker {
         }
     }
 
-    /// Has a modern server listened to for more; who wants to hear of that is answered when it knows.
-    pub(super) fn follow(&mut self, key: &Key, follower: Follower) {
-        if let Some(partner) = self.partners.get_mut(key) {
-            partner.changes.unsent.push(follower);
-        }
-        self.listen_soon(key);
-    }
-
     /// Has a modern server listened to for more, or for less, together with what else becomes different at this
     /// moment: each time it is asked for all.
     pub(super) fn listen_soon(&mut self, key: &Key) {
@@ -131,16 +125,25 @@ impl Worker {
         }
     }
 
-    /// The server knows what it is listened to for. What it may have said before, while it was not, is fetched.
-    pub(super) fn changes_acknowledged(&mut self, key: &Key, listen: Ticket) {
+    /// The server knows what it is listened to for, and has said what of that it grants. What it may have said
+    /// before, while it was not listened to, is fetched.
+    pub(super) fn changes_acknowledged(&mut self, key: &Key, listen: Ticket, granted: Filter) {
         let partner = self.partners.get_mut(key);
         let Some(partner) = partner.filter(|partner| partner.changes.listen == Some(listen)) else {
             return;
         };
         let waiting = std::mem::take(&mut partner.changes.waiting);
         let missed = std::mem::take(&mut partner.changes.lost) > 0;
+        partner.conversation.grant_nothing();
+        for uri in &granted.uris {
+            partner.conversation.grant(uri);
+        }
+        let granted = Granted {
+            uris: granted.uris.into_iter().collect(),
+            tasks: granted.task_ids.into_iter().collect(),
+        };
         for follower in waiting {
-            self.answer_home(follower.home, EMPTY_RESPONSE.0, EMPTY_RESPONSE.1);
+            self.settle_follower(key, follower, &granted);
         }
         if missed {
             self.relist(key);
@@ -178,6 +181,8 @@ impl Worker {
     pub(super) fn changes_lost(&mut self, key: &Key) {
         let now = self.now;
         if let Some(partner) = self.partners.get_mut(key) {
+            // What it granted it may not grant again.
+            partner.conversation.grant_nothing();
             let changes = &mut partner.changes;
             let at = now + link::RETRY * (1 << changes.lost.min(RETRY_DOUBLINGS_MAX));
             changes.lost += 1;
@@ -193,13 +198,9 @@ impl Worker {
             return;
         };
         let changes = std::mem::take(&mut partner.changes);
-        let followers: Vec<Follower> = changes.unsent.into_iter().chain(changes.waiting).collect();
-        for (session, uri) in followers.iter().filter_map(|f| f.subscription.as_ref()) {
-            partner.conversation.unsubscribe(*session, uri);
-        }
-        let server = partner.conversation.server.name.clone();
-        for follower in followers {
-            self.fail_home(follower.home, unavailable(&server, why));
+        partner.conversation.grant_nothing();
+        for follower in changes.unsent.into_iter().chain(changes.waiting) {
+            self.fail_follower(key, follower, why);
         }
     }
 
@@ -217,6 +218,15 @@ impl Worker {
         }
         for key in due {
             self.listen_for_changes(&key);
+        }
+        let waited_for = |partner: &&Partner| partner.changes.followers().next().is_some();
+        let keys = self
+            .partners
+            .iter()
+            .filter(|(_, partner)| waited_for(partner));
+        let keys: Vec<Key> = keys.map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            next = next.min(self.sweep_followers(&key));
         }
         next
     }
@@ -244,14 +254,7 @@ mod tests {
     }
 
     fn acknowledges(scene: &mut Scene, listen: &Value) {
-        let meta = json!({"io.modelcontextprotocol/subscriptionId": listen["id"]});
-        let params = json!({"_meta": meta, "notifications": {}});
-        let method = "notifications/subscriptions/acknowledged";
-        let child = scene.children[0];
-        scene.says(
-            child,
-            &json!({"jsonrpc": "2.0", "method": method, "params": params}),
-        );
+        scene.acknowledges(listen, &listen["params"]["notifications"]);
     }
 
     fn subscribes(scene: &mut Scene, uris: &[String]) -> ConnectionId {

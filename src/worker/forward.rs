@@ -5,7 +5,7 @@
 //! owner keeps up to date.
 
 use super::answer::Response;
-use super::changes::Follower;
+use super::followers::Follower;
 use super::letter::{Letter, misfit, suited, write_request};
 use super::link::Errand;
 use super::parcel::{self, Forward, Outgoing, Parcel, TaskFor};
@@ -83,6 +83,8 @@ pub(super) enum Step {
     Listen,
     /// `initialize`
     Initialize,
+    /// `resources/subscribe`, for those who follow that resource.
+    Subscribe(String),
     /// A page of a list.
     List(Kind),
     /// Something whose answer changes nothing.
@@ -226,9 +228,9 @@ impl Worker {
             && era == Some(Era::Modern)
         {
             // Those of this era have no such methods: they are listened to for more, or for less.
-            if outgoing.method == Method::ResourcesSubscribe {
-                let subscription = session.map(|session| (session, uri.clone()));
-                return self.follow(key, Follower { home, subscription });
+            if let (Method::ResourcesSubscribe, Some(session)) = (outgoing.method, session) {
+                let follower = Follower::subscriber(home, session, uri.clone());
+                return self.follow(key, follower);
             }
             self.listen_soon(key);
             return self.answer_home(home, EMPTY_RESPONSE.0, EMPTY_RESPONSE.1);

@@ -6,6 +6,7 @@
 use super::Worker;
 use super::answer::event_bytes;
 use super::forward::Awaiter;
+use super::listener::tells;
 use super::parcel::{Parcel, Said};
 use super::slots::Ticket;
 use super::wire_id;
@@ -206,7 +207,8 @@ impl Worker {
                 let named = listen::subscription_id(text, envelope.params);
                 let named = named.and_then(|span| parse::integer(text, span));
                 if let Some((_, ticket)) = named.and_then(wire_id::unpack) {
-                    self.changes_acknowledged(key, ticket);
+                    let granted = listen::granted(text, envelope.params);
+                    self.changes_acknowledged(key, ticket, granted);
                 }
             }
             Method::Initialized | Method::RootsChanged => {}
@@ -442,9 +444,12 @@ impl Worker {
         if self.unheard.contains_key(&session) {
             return;
         }
-        let listener = self.listener_on_line(id, session);
-        if let Some(listener) = listener {
-            return self.say_line(id, &listen::tagged(message, &listener));
+        let on_line = self.listener_on_line(id, session);
+        if let Some(listener) = on_line.as_ref().and_then(|own| own.listener.as_ref()) {
+            if tells(listener, message) {
+                self.say_line(id, &listen::tagged(message, &listener.id));
+            }
+            return;
         }
         if let Some(own) = self.front_session(id) {
             if own.key == session {
@@ -461,18 +466,22 @@ impl Worker {
         };
         // Events are numbered where they arise and may overtake each other on their way here. They are
         // shown in the order of their numbers, since a client comes back with the last one that it saw.
-        let shown_as = |at, message: &[u8]| match &own.listener {
-            None => event_bytes(Some(at), message),
-            Some(listener) => event_bytes(None, &listen::tagged(message, &listener.id)),
+        let mut show = |at, message: &[u8]| match &own.listener {
+            None => self.stream_bytes(id, &event_bytes(Some(at), message)),
+            Some(listener) if tells(listener, message) => {
+                let tagged = listen::tagged(message, &listener.id);
+                self.stream_bytes(id, &event_bytes(None, &tagged));
+            }
+            Some(_) => {}
         };
         let due = own.missed(shown);
         let kept = due.iter().any(|(kept, _)| *kept == at);
         for (at, message) in &due {
-            self.stream_bytes(id, &shown_as(*at, message));
+            show(*at, message);
         }
         let mut last = due.last().map_or(shown, |(at, _)| *at);
         if !kept && at.number > last.number {
-            self.stream_bytes(id, &shown_as(at, message));
+            show(at, message);
             last = at;
         } else if !kept && message.len() > REPLAY_BYTES_MAX {
             // Too large to be kept, so it was not shown before; it comes out of order, without a number.

@@ -24,6 +24,7 @@ mod child;
 mod crossing;
 pub mod effect;
 mod exchange;
+mod followers;
 mod forward;
 mod guests;
 mod heard;
@@ -82,7 +83,7 @@ use forward::Pending;
 use guests::Guests;
 use lanes::Lanes;
 use letter::OwnMetas;
-use listener::Unheard;
+use listener::{Listeners, Unheard};
 use parcel::{Answered, Parcel};
 use partner::Partner;
 use peers::Wire;
@@ -164,7 +165,7 @@ pub struct Worker {
     guests: Guests,
     lanes: Lanes,
     /// Streams on which modern clients listen.
-    listeners: usize,
+    listeners: Listeners,
     /// Those of them that wait for servers, by their sessions.
     unheard: BTreeMap<SessionKey, Unheard>,
 }
@@ -216,7 +217,7 @@ impl Worker {
             own_metas: OwnMetas::default(),
             guests: Guests::default(),
             lanes: Lanes::default(),
-            listeners: 0,
+            listeners: Listeners::default(),
             unheard: BTreeMap::new(),
             config: seat.config,
             table: seat.table,
@@ -355,7 +356,8 @@ impl Worker {
             Parcel::Returned(returned) => self.returned(*returned),
             Parcel::Left(call, visitor) => self.left(call, visitor),
             Parcel::Wants(key, level) => self.level_wanted(&key, level),
-            Parcel::FollowTasks(asker, ids, home) => self.follow_tasks_for(&asker, &ids, home),
+            Parcel::Follow(follow) => self.follow_for(*follow),
+            Parcel::Followed(exchange, granted) => self.heard_of(exchange, &granted),
             Parcel::TaskBegan(began) => self.task_began(*began),
             Parcel::TaskUnwanted(key, id) => self.task_unwanted(&key, &id),
             Parcel::LevelChosen(session, level) => self.level_chosen(session, level),

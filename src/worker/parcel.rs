@@ -6,6 +6,7 @@
 use crate::id::{ConnectionId, ExchangeId, Home, Place, SessionKey, WorkerId};
 use crate::jsonrpc::parse::Span;
 use crate::mcp::Era;
+use crate::mcp::bridge::listen::Filter;
 use crate::mcp::headers::HeaderParam;
 use crate::mcp::method::Method;
 use crate::mcp::revision::Revision;
@@ -71,8 +72,10 @@ pub enum Parcel {
     TaskBegan(Box<Began>),
     /// To a conversation's owner: nobody waits for this task any more.
     TaskUnwanted(Arc<Key>, Box<str>),
-    /// To a conversation's owner: this listener wants to hear of these tasks; answer its home when it will.
-    FollowTasks(Box<Asker>, Arc<[String]>, Home),
+    /// To a conversation's owner: somebody who listens wants to hear of this; tell its home of what it will.
+    Follow(Box<Follow>),
+    /// Home: what the server grants of that.
+    Followed(ExchangeId, Box<Filter>),
     /// To an HTTP conversation's owner: somebody without a session wants to hear of this level.
     Wants(Arc<Key>, u8),
     /// To everyone: this session has ended.
@@ -142,6 +145,19 @@ pub struct Asker {
     pub key: Key,
     /// Whose exchange it is, if it is any session's.
     pub session: Option<Arc<Session>>,
+}
+
+/// Resources and tasks of a server that somebody who listens wants to hear of.
+#[derive(Debug)]
+pub struct Follow {
+    /// For whom, and in which conversation.
+    pub asker: Asker,
+    /// The server's names of them.
+    pub wanted: Filter,
+    /// Who waits to be told what will come.
+    pub home: Home,
+    /// How long the server is waited for.
+    pub timeout: Duration,
 }
 
 /// A request on its way to a server.

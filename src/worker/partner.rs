@@ -269,6 +269,9 @@ impl Worker {
             },
             (Step::Initialize, Err(error)) => self.not_initialized(key, text, error),
             (Step::Probe, answer) => self.probed(key, text, answer),
+            (Step::Subscribe(uri), answer) => {
+                self.subscribe_answered(key, &uri, answer.map(drop).map_err(drop))
+            }
             (Step::Listen, answer) => self.changes_ended(key, answer.map(drop).map_err(drop)),
             (Step::List(kind), Ok(result)) => self.take_list(key, kind, text, result),
             // A server that announces a capability and does not know its list has an empty one.
@@ -357,11 +360,6 @@ impl Worker {
         partner.conversation.opened(now, introduced);
         let server = partner.conversation.server.clone();
         let is_http = partner.child.is_none() && partner.feed.is_none();
-        let subscribed: Vec<String> = partner
-            .conversation
-            .subscribed()
-            .map(String::from)
-            .collect();
         self.event(Event::UpstreamReady {
             server,
             took,
@@ -379,9 +377,7 @@ impl Worker {
             self.relist(key);
             return self.listen_for_changes(key);
         }
-        for uri in subscribed {
-            self.ask_quietly(key, Method::ResourcesSubscribe, &uri_params(&uri));
-        }
+        self.ask_for_all(key);
         self.set_level(key);
         self.relist(key);
         if is_http

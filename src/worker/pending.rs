@@ -29,11 +29,19 @@ impl Worker {
         }
         match pending.awaiter {
             Awaiter::Client(home) => {
-                if let (Err(_), Some(uri), Some(session)) =
-                    (answer, &pending.subscription, pending.session)
+                if let (Some(uri), Some(session)) = (&pending.subscription, pending.session)
                     && let Some(partner) = self.partners.get_mut(&pending.key)
                 {
-                    partner.conversation.unsubscribe(session, uri);
+                    match answer {
+                        // Unless it is that it will not tell of it any more.
+                        Ok(_) if partner.conversation.subscribers(uri).contains(&session) => {
+                            partner.conversation.grant(uri);
+                        }
+                        Ok(_) => {}
+                        Err(_) => {
+                            partner.conversation.unsubscribe(session, uri);
+                        }
+                    }
                 }
                 let (era, body) = (pending.era, answer);
                 self.answer_home(home, text, Response { id, body, era });
@@ -85,6 +93,9 @@ impl Worker {
                 self.conversation_failed(&pending.key, cause)
             }
             Awaiter::Step(Step::Listen, _) => self.changes_lost(&pending.key),
+            Awaiter::Step(Step::Subscribe(uri), _) => {
+                self.subscribe_answered(&pending.key, &uri, Err(()))
+            }
             Awaiter::Step(Step::List(_), _) => self.list_failed(&pending.key, cause),
             Awaiter::Step(Step::Quiet, _) | Awaiter::Ghost(_) => {}
         }

@@ -318,6 +318,25 @@ impl Scene {
         self.says(child, &message);
     }
 
+    /// Has a modern server say what it grants of what it was asked to tell of.
+    pub(super) fn acknowledges(&mut self, listen: &Value, granted: &Value) {
+        let meta = json!({"io.modelcontextprotocol/subscriptionId": listen["id"]});
+        let params = json!({"_meta": meta, "notifications": granted});
+        let method = "notifications/subscriptions/acknowledged";
+        let child = self.children[0];
+        self.says(
+            child,
+            &json!({"jsonrpc": "2.0", "method": method, "params": params}),
+        );
+    }
+
+    /// Has a server say that a resource changed.
+    pub(super) fn updates(&mut self, uri: &str) {
+        let (child, method) = (self.children[0], "notifications/resources/updated");
+        let message = json!({"jsonrpc": "2.0", "method": method, "params": {"uri": uri}});
+        self.says(child, &message);
+    }
+
     /// Has a legacy server ask for a form, under that id.
     pub(super) fn elicits(&mut self, child: ConnectionId, id: u64) {
         let params = json!({
@@ -367,6 +386,12 @@ impl Scene {
         self.post(&head, &body)
     }
 
+    /// A modern client that listens for changes of these resources.
+    pub(super) fn listens(&mut self, uris: &[&str]) -> ConnectionId {
+        let params = json!({"notifications": {"resourceSubscriptions": uris}});
+        self.modern("subscriptions/listen", params)
+    }
+
     /// A legacy client that opens a session and can be asked for forms.
     pub(super) fn introduces_itself(&mut self) -> ConnectionId {
         let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
@@ -408,6 +433,15 @@ impl Scene {
     /// What a client was sent and has not looked at.
     pub(super) fn heard(&mut self, client: ConnectionId) -> String {
         String::from_utf8(self.written.remove(&client).unwrap_or_default()).expect("text")
+    }
+
+    /// What a client that listens has been told of, if it has been: resources in `resourceSubscriptions`.
+    pub(super) fn told(&mut self, client: ConnectionId) -> Option<Value> {
+        let heard = self.heard(client);
+        let start = heard.find("{\"jsonrpc\"")?;
+        let mut values = serde_json::Deserializer::from_str(&heard[start..]).into_iter::<Value>();
+        let first = values.next()?.expect("of JSON");
+        Some(first["params"]["notifications"]["resourceSubscriptions"].clone())
     }
 
     /// The JSON answer that a client was sent.

@@ -5,10 +5,9 @@
 //! misses one can ask. Whose task an id stands for does not depend on it.
 
 use super::Worker;
-use super::changes::Follower;
 use super::forward::{Awaiter, Pending};
 use super::heard::Addressee;
-use super::parcel::{Asker, Began, Parcel, Said, TaskFor};
+use super::parcel::{Began, Parcel, Said, TaskFor};
 use crate::config::limits::{TASK_ID_BYTES_MAX, TASKS_MAX};
 use crate::id::{Home, SessionKey};
 use crate::jsonrpc::envelope::Envelope;
@@ -18,7 +17,6 @@ use crate::mcp::Era;
 use crate::mcp::bridge::listen;
 use crate::mcp::bridge::task::{self, Naming};
 use crate::mcp::method::Method;
-use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::upstream::conversation::Key;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -59,6 +57,22 @@ impl Tasks {
         let owners = &self.owners;
         self.order.retain(|id| owners.contains_key(id));
         self.followers.len() < before
+    }
+
+    /// Notes that a listener wants news of a task.
+    pub(super) fn follow(&mut self, id: &str, session: SessionKey) {
+        let followers = self.followers.entry(id.into()).or_default();
+        followers.insert(session);
+    }
+
+    /// Notes that it will not have them.
+    pub(super) fn unfollow(&mut self, id: &str, session: SessionKey) {
+        if let Some(followers) = self.followers.get_mut(id) {
+            followers.remove(&session);
+            if followers.is_empty() {
+                self.followers.remove(id);
+            }
+        }
     }
 
     fn remember(&mut self, id: String, owner: Owner) {
@@ -222,42 +236,14 @@ impl Worker {
 
     // ── news of modern tasks ─────────────────────────────────────────────────────────────────────
 
-    /// The tasks among these that `principal` knows, at modern servers: by place, with the servers' ids; and the ids
-    /// under which the client knows them.
-    pub(super) fn tasks_to_follow(
+    /// The modern server of a task that `principal` knows under this id, and the server's id of it.
+    pub(super) fn task_to_follow(
         &self,
-        ids: &[String],
+        id: &str,
         principal: Option<&str>,
-    ) -> (BTreeMap<usize, Vec<String>>, Vec<String>) {
-        let mut found: BTreeMap<usize, Vec<String>> = BTreeMap::new();
-        let mut granted = Vec::new();
-        for id in ids {
-            let task = self.task_of(id, principal);
-            if let Some((place, own)) = task.filter(|(p, _)| self.table.eras[*p] == Era::Modern) {
-                found.entry(place).or_default().push(own);
-                granted.push(id.clone());
-            }
-        }
-        (found, granted)
-    }
-
-    /// To a conversation's owner: this listener wants to hear of these tasks.
-    pub(super) fn follow_tasks_for(&mut self, asker: &Asker, ids: &[String], home: Home) {
-        let Some(session) = asker.session.as_ref().filter(|session| !session.is_ended()) else {
-            return self.fail_home(home, Refusal::SessionUnknown);
-        };
-        if let Err(refusal) = self.ensure_partner(asker) {
-            return self.fail_home(home, refusal);
-        }
-        let Some(partner) = self.partners.get_mut(&asker.key) else {
-            return;
-        };
-        for id in ids {
-            let followers = partner.tasks.followers.entry(id.clone()).or_default();
-            followers.insert(session.key);
-        }
-        let subscription = None;
-        self.follow(&asker.key, Follower { home, subscription });
+    ) -> Option<(usize, String)> {
+        let task = self.task_of(id, principal);
+        task.filter(|(place, _)| self.table.eras[*place] == Era::Modern)
     }
 
     /// A modern server has news of a task.

@@ -36,6 +36,10 @@ impl Filter {
     /// # Errors
     /// The member that is of the wrong kind, or too long.
     pub fn parse(text: &[u8], notifications: Span) -> Result<Filter, Fault> {
+        Filter::parse_lists(text, notifications, SUBSCRIPTIONS_MAX)
+    }
+
+    fn parse_lists(text: &[u8], notifications: Span, most: usize) -> Result<Filter, Fault> {
         if text[notifications.start] != b'{' {
             return Err(Fault::no_object("notifications"));
         }
@@ -51,11 +55,11 @@ impl Filter {
                 filter.resources = boolean(text, value)
                     .ok_or(Fault::new("notifications.resourcesListChanged", BOOLEAN))?;
             } else if key.is("resourceSubscriptions") {
-                filter.uris = strings(text, value)
+                filter.uris = strings(text, value, most)
                     .ok_or(Fault::new("notifications.resourceSubscriptions", STRINGS))?;
             } else if key.is("taskIds") {
-                filter.task_ids =
-                    strings(text, value).ok_or(Fault::new("notifications.taskIds", STRINGS))?;
+                filter.task_ids = strings(text, value, most)
+                    .ok_or(Fault::new("notifications.taskIds", STRINGS))?;
             }
         }
         Ok(filter)
@@ -115,6 +119,11 @@ impl Filter {
         self
     }
 
+    /// How many resources and tasks it names.
+    pub fn named(&self) -> usize {
+        self.uris.len() + self.task_ids.len()
+    }
+
     /// Whether it wants nothing.
     pub fn is_empty(&self) -> bool {
         *self == Filter::default()
@@ -151,9 +160,9 @@ fn boolean(text: &[u8], span: Span) -> Option<bool> {
     }
 }
 
-/// The list of strings at `span`, each once, in their order.
-fn strings(text: &[u8], span: Span) -> Option<Vec<String>> {
-    if text[span.start] != b'[' || parse::elements(text, span).count() > SUBSCRIPTIONS_MAX {
+/// The list of at most so many strings at `span`, each once, in their order.
+fn strings(text: &[u8], span: Span, most: usize) -> Option<Vec<String>> {
+    if text[span.start] != b'[' || parse::elements(text, span).count() > most {
         return None;
     }
     let list: Option<Vec<String>> = parse::elements(text, span)
@@ -198,6 +207,14 @@ pub fn acknowledged(id: &[u8], filter: &Filter) -> Vec<u8> {
     let mut out = Vec::with_capacity(96 + params.len());
     write::notification(&mut out, Method::Acknowledged.name(), &params);
     out
+}
+
+/// What a server's acknowledgement with these `params` grants: nothing, unless it can be read. It answers what was
+/// asked for several clients, so that it may be longer than what one asks for.
+pub fn granted(text: &[u8], params: Option<Span>) -> Filter {
+    let notifications = params.and_then(|params| parse::member(text, params, "notifications"));
+    let granted = notifications.map(|span| Filter::parse_lists(text, span, usize::MAX));
+    granted.and_then(Result::ok).unwrap_or_default()
 }
 
 /// The last message of a client's stream that ends because we end it: the response to its request. `server` is a
@@ -389,6 +406,23 @@ mod tests {
             },
             r#"{"promptsListChanged":true,"resourcesListChanged":true,"resourceSubscriptions":["a:b","c\"d"]}"#,
         );
+    }
+
+    #[test]
+    fn server_grants_what_its_acknowledgement_says() {
+        let check = |params: &str, expected: &str| {
+            let span = parse::check(params.as_bytes()).unwrap();
+            check_text(granted(params.as_bytes(), Some(span)).to_json(), expected);
+        };
+        check(&format!(r#"{{"notifications":{ALL}}}"#), ALL);
+        check(r#"{"notifications":{}}"#, "{}");
+        check("{}", "{}");
+        check(r#"{"notifications":null}"#, "{}");
+        check(r#"{"notifications":{"resourceSubscriptions":"a"}}"#, "{}");
+        assert_eq!(granted(b"", None), Filter::default());
+        let many: Vec<String> = (0..2000).map(|n| format!("\"a:{n}\"")).collect();
+        let many = format!(r#"{{"resourceSubscriptions":[{}]}}"#, many.join(","));
+        check(&format!(r#"{{"notifications":{many}}}"#), &many);
     }
 
     #[test]
