@@ -134,11 +134,11 @@ impl World {
         let number = self.clients.len();
         let sets = [
             json!({}),
-            json!({}),
+            json!({"elicitation": {}}),
             json!({"sampling": {}}),
             json!({"sampling": {}, "elicitation": {}}),
             json!({"elicitation": {}}),
-            json!({"roots": {}, "sampling": {}}),
+            json!({"roots": {}, "sampling": {}, "elicitation": {}}),
         ];
         let sse = !stdio && self.chance.one_in(4);
         let keyed = !stdio && !self.config.keys.is_empty();
