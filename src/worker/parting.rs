@@ -16,8 +16,12 @@ use crate::mcp::Era;
 use crate::mcp::bridge::error;
 use crate::mcp::method::Method;
 use crate::time::Time;
-use crate::upstream::conversation::Key;
+use crate::upstream::conversation::{Key, State};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a server keeps its era that has not changed it at once.
+const ERA_KEPT_MIN: Duration = Duration::from_millis(500);
 
 impl Worker {
     /// The server closed its side.
@@ -277,10 +281,19 @@ impl Worker {
         })
     }
 
-    /// Another conversation of a server found it to speak that era, so that this one is looked at again.
+    /// Another conversation of a server found it to speak that era, so that this one is begun anew.
     pub(super) fn era_found(&mut self, key: &Key, era: Era) {
-        if self.era_in(key).is_some_and(|own| own != era) {
-            self.conversation_failed(key, "it speaks another protocol revision than before");
+        if self.era_in(key).is_none_or(|own| own == era) {
+            return;
+        }
+        let cause = "it speaks another protocol revision than before";
+        let state = self.partners.get(key).map(|own| &own.conversation.state);
+        match state {
+            // Where its processes are not all of one era, this would never come to an end.
+            Some(State::Open { since }) if self.now.since(*since) >= ERA_KEPT_MIN => {
+                self.begin_anew(key, cause)
+            }
+            _ => self.conversation_failed(key, cause),
         }
     }
 
@@ -329,6 +342,24 @@ mod tests {
     use crate::worker::effect::Input;
     use crate::worker::scene::Scene;
     use serde_json::json;
+
+    #[test]
+    fn conversation_whose_server_has_changed_its_era_is_begun_anew_at_once() {
+        let mut scene = Scene::new(Era::Legacy);
+        scene.pass(ERA_KEPT_MIN);
+        let before = scene.children.clone();
+        let found = || Parcel::EraFound(Arc::new(Key::base(0)), Era::Modern);
+        scene.handle(Input::Parcel(found()));
+        assert!(scene.children.len() == 1 && scene.children != before);
+        let params = json!({"name": "t", "arguments": {}});
+        let client = scene.modern_with("tools/call", params, &json!({}));
+        let (child, call) = scene.asked("tools/call");
+        scene.answers(child, &call, &json!({"content": []}));
+        assert_eq!(scene.answer(client)["result"]["resultType"], "complete");
+        // One that is found to be another again at once is a failure.
+        scene.handle(Input::Parcel(found()));
+        assert!(scene.children.is_empty());
+    }
 
     #[test]
     fn broken_stream_of_a_modern_server_is_not_resumed() {

@@ -413,24 +413,9 @@ impl Worker {
             true => cause.to_string(),
             false => format!("{cause}; the last lines of its stderr:\n{stderr}"),
         };
-        let (child, listening) = (
-            partner.child.take(),
-            std::mem::replace(&mut partner.listening, Listening::No),
-        );
         let server = partner.conversation.server.clone();
         let wait = partner.conversation.failed(now, &cause);
-        partner.opened = None;
-        partner.ready_at = None;
-        if let Some(id) = child {
-            self.close(id, Close::Now);
-        }
-        if let Listening::On(id) = listening {
-            self.close(id, Close::Now);
-        }
-        let feed = self.drop_feed(key);
-        self.fail_pendings(key, &cause);
-        self.drop_changes(key, &cause);
-        feed.into_iter().for_each(|id| self.close(id, Close::Now));
+        self.sever(key, &cause);
         let refused = self
             .partners
             .get(key)
@@ -456,6 +441,43 @@ impl Worker {
         }
         self.tell_standing(key);
         self.wake_at(now + wait);
+    }
+
+    /// Begins a conversation anew whose server is well, but not who it was. Nobody who asks meanwhile is refused.
+    pub(super) fn begin_anew(&mut self, key: &Key, cause: &str) {
+        let Some(partner) = self.partners.get_mut(key) else {
+            return;
+        };
+        let server = partner.conversation.server.clone();
+        // Nothing more is sent in the one that was open.
+        partner.conversation.reopen(self.now);
+        self.sever(key, cause);
+        self.event(Event::UpstreamReopened { server });
+        self.start(key);
+        self.tell_standing(key);
+    }
+
+    /// Closes what a conversation was held over, and fails what was asked for in it.
+    fn sever(&mut self, key: &Key, cause: &str) {
+        let Some(partner) = self.partners.get_mut(key) else {
+            return;
+        };
+        let (child, listening) = (
+            partner.child.take(),
+            std::mem::replace(&mut partner.listening, Listening::No),
+        );
+        partner.opened = None;
+        partner.ready_at = None;
+        if let Some(id) = child {
+            self.close(id, Close::Now);
+        }
+        if let Listening::On(id) = listening {
+            self.close(id, Close::Now);
+        }
+        let feed = self.drop_feed(key);
+        self.fail_pendings(key, cause);
+        self.drop_changes(key, cause);
+        feed.into_iter().for_each(|id| self.close(id, Close::Now));
     }
 
     /// Ends a conversation for good.
