@@ -10,7 +10,6 @@ use crate::harness::modern::Modern;
 use crate::harness::session::text;
 use serde_json::{Value, json};
 use std::time::Duration;
-use switchbox::config::limits::LANES_MAX;
 
 fn legacy(over: Over, name: &str) -> Server {
     Server::start(over, json!({"name": name, "era": "legacy"}))
@@ -345,15 +344,20 @@ fn hundred_parked_calls_block_nobody() {
     }
 }
 
+/// Conversations that calls have to themselves, in the test below.
+const LANES: usize = 4;
+
 #[test]
 fn call_parked_for_the_longest_gives_way_where_no_lane_is_left() {
-    let server = legacy(Over::Http, "lh");
-    let config = crate::harness::cells::config([&server]);
+    let server = legacy(Over::Stdio, "ls");
+    let mut config = crate::harness::cells::config([&server]);
+    // One of them is everybody's.
+    config["ls"]["connections"] = (LANES + 1).into();
     let gateway = Setup::new(json!({ "mcpServers": config }))
         .flags(&["--workers", "1"])
         .start();
     let client = client(&gateway);
-    let parked: Vec<_> = (0..LANES_MAX)
+    let parked: Vec<_> = (0..LANES)
         .map(|n| {
             let own = params(&server, "elicit", &format!("t{n}"));
             next(&own, &park(&client, &own), &format!("t{n}"))
@@ -364,7 +368,7 @@ fn call_parked_for_the_longest_gives_way_where_no_lane_is_left() {
     let before = server.journal.entries("answer").len();
     refused(&client, &parked[0]);
     assert_eq!(server.journal.entries("answer").len(), before);
-    for n in [1, LANES_MAX - 1] {
+    for n in [1, LANES - 1] {
         let (_, answer, _) = client.round("tools/call", parked[n].clone());
         assert_eq!(said(&answer), replied("elicit", &format!("t{n}")));
     }
