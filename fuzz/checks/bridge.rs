@@ -267,6 +267,14 @@ fn check_questions(text: &[u8]) {
     }
 }
 
+/// Whether all that relates a message, or params alone, to a task says to which.
+fn names_its_tasks(message: &serde_json::Value) -> bool {
+    [message, &message["params"], &message["result"]]
+        .into_iter()
+        .filter_map(|place| place["_meta"].get("io.modelcontextprotocol/related-task"))
+        .all(|related| related["taskId"].is_string())
+}
+
 fn check_tasks(text: &[u8]) {
     let there = task::renamed(text, Naming::Subject, |id| Some(format!("s:{id}")));
     if let Some(there) = &there {
@@ -280,7 +288,10 @@ fn check_tasks(text: &[u8]) {
         });
         let back = back.expect("what was renamed once is renamed again");
         let read = |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text).ok();
-        assert_eq!(read(&back), read(text));
+        // What relates a message to a task that it does not name is gone.
+        if read(text).is_none_or(|message| names_its_tasks(&message)) {
+            assert_eq!(read(&back), read(text));
+        }
     }
     if let Some(unnamed) = task::renamed(text, Naming::Related, |_| None) {
         assert_json(&unnamed);
