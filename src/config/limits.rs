@@ -210,7 +210,8 @@ pub const GATHER_INTERVAL: Duration = Duration::from_millis(20);
 pub const ROUNDS_MAX: u32 = 16;
 /// Questions in one such answer.
 pub const ROUND_QUESTIONS_MAX: usize = 64;
-/// How long a client that listens waits for the servers of what it wants to hear of.
+/// How long a client that listens waits for the servers of what it wants to hear of. What they have not granted by
+/// then is left out of what it is told that it will hear of.
 pub const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long subscriptions to a modern server's resources are gathered before it is asked for all of them anew.
 pub const LISTEN_INTERVAL: Duration = Duration::from_millis(20);

@@ -43,7 +43,10 @@ impl World {
         let uris = uris.into_iter().flatten().filter_map(Value::as_str);
         // Before a server has said what it has, what is asked of others by resource may come here.
         let uris = uris.filter(|uri| uri.starts_with(&name));
-        let uris: Vec<String> = uris.map(String::from).collect();
+        let mut uris: Vec<String> = uris.map(String::from).collect();
+        if !uris.is_empty() && self.fault(faults * 3, "listen granted in part") {
+            uris.remove(0);
+        }
         let listen = Listened {
             web,
             tools: wanted.contains_key("toolsListChanged"),

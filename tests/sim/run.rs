@@ -55,6 +55,7 @@ pub(crate) const EXPECTED: &[&str] = &[
     "initialize refused",
     "legacy request refused by a modern server",
     "listen ended in good order",
+    "listen granted in part",
     "listen refused",
     "log heard",
     "modern client cancelled",
