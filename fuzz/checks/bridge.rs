@@ -279,7 +279,12 @@ fn check_tasks(text: &[u8]) {
     let there = task::renamed(text, Naming::Subject, |id| Some(format!("s:{id}")));
     if let Some(there) = &there {
         assert_json(there);
-        let back = task::renamed(there, Naming::Subject, |id| {
+    }
+    let read = |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text).ok();
+    // What relates a message to a task that it does not name is gone.
+    let comes_back = read(text).is_none_or(|message| names_its_tasks(&message));
+    if let Some(there) = there.filter(|_| comes_back) {
+        let back = task::renamed(&there, Naming::Subject, |id| {
             Some(
                 id.strip_prefix("s:")
                     .expect("every id was renamed")
@@ -287,11 +292,7 @@ fn check_tasks(text: &[u8]) {
             )
         });
         let back = back.expect("what was renamed once is renamed again");
-        let read = |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text).ok();
-        // What relates a message to a task that it does not name is gone.
-        if read(text).is_none_or(|message| names_its_tasks(&message)) {
-            assert_eq!(read(&back), read(text));
-        }
+        assert_eq!(read(&back), read(text));
     }
     if let Some(unnamed) = task::renamed(text, Naming::Related, |_| None) {
         assert_json(&unnamed);
