@@ -7,7 +7,7 @@ use super::lanes::Use;
 use super::link::Errand;
 use super::parcel::{Abandoned, Parcel, Relay};
 use super::peers::Peer;
-use super::{Worker, connection_id, exchange_ticket, slots, wire_id};
+use super::{Worker, exchange_ticket, slots, wire_id};
 use crate::config::limits::REFUSED_TIMEOUT;
 use crate::event::Outcome;
 use crate::http::Piece;
@@ -157,18 +157,15 @@ impl Worker {
     }
 
     pub(super) fn abandon_at_owner(&mut self, abandoned: &Abandoned) {
+        if let Some((ticket, _)) = self.pendings.of(abandoned.home) {
+            return self.abandon(ticket, abandoned.reason);
+        }
         if let Some(partner) = self.partners.get_mut(&abandoned.key) {
             partner
                 .waiting
                 .retain(|forward| forward.home != abandoned.home);
         }
         self.unfollow(&abandoned.key, abandoned.home);
-        let found = self.pendings.iter().find(
-            |(_, pending)| matches!(pending.awaiter, Awaiter::Client(home) if home == abandoned.home),
-        );
-        if let Some((ticket, _)) = found {
-            return self.abandon(ticket, abandoned.reason);
-        }
         // The session may have had to share a conversation that belongs to another worker. What was forwarded
         // there went ahead of this on the same way.
         if abandoned.key.session.is_some() {
@@ -185,14 +182,12 @@ impl Worker {
 
     /// The connection that carries a request.
     pub(super) fn link_of(&self, ticket: slots::Ticket) -> Option<ConnectionId> {
-        let carries = |peer: &Peer| {
-            matches!(peer, Peer::Link(link) if matches!(&link.errand,
-                Some(Errand::Request { pending, .. } | Errand::Catch { pending, .. }) if *pending == ticket))
+        let link = self.pendings.link(ticket)?;
+        let Peer::Link(peer) = &self.wires.get(super::ticket(link))?.peer else {
+            return None;
         };
-        let mut wires = self.wires.iter();
-        wires
-            .find(|(_, wire)| carries(&wire.peer))
-            .map(|(wire, _)| connection_id(wire))
+        let carried = peer.errand.as_ref().and_then(Errand::pending);
+        (carried == Some(ticket)).then_some(link)
     }
 
     /// Tells a server that nobody waits for its answer. What it says in the meantime could still be about

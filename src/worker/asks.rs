@@ -2,14 +2,13 @@
 //!
 //! Each goes out under an id of ours and its answer is taken from no session but the one that was asked.
 
-use super::Worker;
 use super::heard::Addressee;
 use super::parcel::{ClientAnswer, Parcel, Said};
 use super::slots::{Slots, Ticket};
-use super::wire_id;
+use super::{Worker, exchange_ticket, wire_id};
 use crate::config::limits::{CLIENT_REQUEST_TIMEOUT, CLIENT_REQUESTS_MAX};
 use crate::event::Event;
-use crate::id::{ExchangeId, SessionKey};
+use crate::id::{ExchangeId, Home, SessionKey};
 use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::write;
 use crate::mcp::Era;
@@ -160,10 +159,10 @@ impl Worker {
         }
         let asked = match addressee {
             Addressee::Exchange(home) => self.session_in_flight(key, home),
-            Addressee::Session(session) => Some(session),
+            Addressee::Session(session) => self.session_of(key, session),
             Addressee::Unclear => None,
         };
-        let Some(session) = asked.and_then(|session| self.session_of(key, session)) else {
+        let Some(session) = asked else {
             let why = "it cannot be told which client this is for; give each session its own conversation \
                        (share = \"per_session\")";
             return self.refuse_server(key, id, method, Refusal::ClientUnreached(why));
@@ -245,14 +244,21 @@ impl Worker {
         wire_id::pack(self.id, self.asks.insert(ask))
     }
 
-    fn session_in_flight(&self, key: &Key, home: crate::id::Home) -> Option<SessionKey> {
-        let found = self.pendings.iter().find(|(_, pending)| {
-            pending.key == *key
-                && matches!(pending.awaiter, super::forward::Awaiter::Client(own) if own == home)
-        });
-        match found {
-            Some((_, pending)) => pending.session,
+    /// Whose the exchange is in which a server asks.
+    fn session_in_flight(&self, key: &Key, home: Home) -> Option<Arc<Session>> {
+        let pending = self.pendings.of(home).map(|(_, pending)| pending);
+        let session = match pending.filter(|pending| pending.key == *key) {
+            Some(pending) => pending.session,
             None => self.session_of_task(key, home),
+        }?;
+        // What is asked on a connection of this worker belongs to an exchange of this worker.
+        let exchange = (home.worker == self.id)
+            .then(|| self.exchanges.get(exchange_ticket(home.exchange)))
+            .flatten();
+        let own = exchange.and_then(|exchange| exchange.session.as_ref());
+        match own.filter(|own| own.key == session) {
+            Some(own) => Some(own.clone()).filter(|own| !own.is_ended()),
+            None => self.session_of(key, session),
         }
     }
 

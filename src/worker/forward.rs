@@ -235,18 +235,15 @@ impl Worker {
             self.listen_soon(key);
             return self.answer_home(home, EMPTY_RESPONSE.0, EMPTY_RESPONSE.1);
         }
-        // Counting costs a walk, so it is done only when there are enough of all.
-        let own = |(_, pending): &(_, &Pending)| pending.key == *key;
+        let Some(partner) = self.partners.get(key) else {
+            return;
+        };
         if self.pendings.len() >= wire_id::PLACES - 1
-            || (self.pendings.len() >= UPSTREAM_EXCHANGES_MAX
-                && self.pendings.iter().filter(own).count() >= UPSTREAM_EXCHANGES_MAX)
+            || self.pendings.len_of_line(partner.line) >= UPSTREAM_EXCHANGES_MAX
         {
             let fact = "that server has too many requests to answer";
             return self.fail_home(home, Refusal::Busy(fact));
         }
-        let Some(partner) = self.partners.get(key) else {
-            return;
-        };
         if let Some(child) = partner.child {
             let unsent = self.child(child).map_or(0, |child| child.outbox.len());
             if unsent + outgoing.params.len() > CHILD_BACKLOG_BYTES_MAX {
@@ -282,7 +279,7 @@ impl Worker {
         outgoing: &Outgoing,
     ) -> Option<Ticket> {
         let partner = self.partners.get(key)?;
-        let child = partner.child;
+        let (child, line) = (partner.child, partner.line);
         // What finds out which era it is goes out as it is.
         let era = self.era_in(key).unwrap_or(outgoing.era);
         let session = pending
@@ -294,7 +291,8 @@ impl Worker {
             session.map(|session| &**session),
             &mut self.own_metas,
         );
-        let ticket = self.pendings.insert(Pending { era, ..pending });
+        let pending = Pending { era, ..pending };
+        let ticket = self.pendings.insert(pending, Some(line));
         let wire = wire_id::pack(self.id, ticket);
         match child {
             Some(id) => {

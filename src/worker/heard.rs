@@ -5,7 +5,7 @@
 
 use super::Worker;
 use super::answer::event_bytes;
-use super::forward::Awaiter;
+use super::forward::{Awaiter, Pending};
 use super::listener::tells;
 use super::parcel::{Parcel, Said};
 use super::slots::Ticket;
@@ -355,29 +355,52 @@ impl Worker {
             }
         };
         // The latest exchange is the likeliest; all of them are the same client's.
-        let exchange = self
-            .pendings
-            .iter()
-            .filter(|(_, pending)| pending.key == *key)
-            .filter_map(|(_, pending)| match pending.awaiter {
-                Awaiter::Client(home) if pending.session == sole => Some(home),
-                _ => None,
-            });
-        match (exchange.last(), sole) {
+        match (self.latest_exchange(key, sole), sole) {
             (Some(home), _) => Addressee::Exchange(home),
             (None, Some(session)) => Addressee::Session(session),
             (None, None) => Addressee::Unclear,
         }
     }
 
+    /// Who waits for the latest request in a conversation that is that session's, or of callers without one.
+    pub(super) fn latest_exchange(&self, key: &Key, whose: Option<SessionKey>) -> Option<Home> {
+        let waits = |pending: &Pending| match pending.awaiter {
+            Awaiter::Client(home) if pending.session == whose => Some(home),
+            _ => None,
+        };
+        let own = self.in_flight_in(key);
+        let own = own.filter_map(|(number, _, pending)| Some((number, waits(pending)?)));
+        let latest = own.max_by_key(|(number, _)| *number);
+        latest.map(|(_, home)| home)
+    }
+
+    /// Requests in a conversation that are not answered, each with its number.
+    ///
+    /// Only in one with a server on streamable HTTP are they looked for among all: they have no line there, since
+    /// each comes and goes on a connection of its own, and hardly ever has to be found like this.
+    fn in_flight_in(&self, key: &Key) -> impl Iterator<Item = (u64, Ticket, &Pending)> {
+        let partner = self.partners.get(key);
+        let has_line = self.table.servers[key.server].has_one_stream();
+        let line = partner.map(|partner| partner.line).filter(|_| has_line);
+        let listed = line.map(|line| self.pendings.in_line(line));
+        let walked = (!has_line).then(|| self.pendings.numbered());
+        let walked = walked.into_iter().flatten();
+        let own = walked.filter(move |(_, _, pending)| pending.key == *key);
+        listed.into_iter().flatten().chain(own)
+    }
+
+    /// Those of them that are such.
+    pub(super) fn requests_in(&self, key: &Key, such: impl Fn(&Pending) -> bool) -> Vec<Ticket> {
+        let own = self.in_flight_in(key);
+        let own = own.filter(|(_, _, pending)| such(pending));
+        own.map(|(_, ticket, _)| ticket).collect()
+    }
+
     /// Who waits for the only request that clients have in flight in a conversation, and whose it is.
     pub(super) fn only_exchange(&self, key: &Key) -> Option<(Home, Option<SessionKey>)> {
-        let own = self
-            .pendings
-            .iter()
-            .filter(|(_, pending)| pending.key == *key);
-        let mut clients = own.filter(|(_, p)| !matches!(p.awaiter, Awaiter::Step(..)));
-        let (only, None) = (clients.next()?.1, clients.next()) else {
+        let own = self.in_flight_in(key).map(|(_, _, pending)| pending);
+        let mut clients = own.filter(|p| !matches!(p.awaiter, Awaiter::Step(..)));
+        let (only, None) = (clients.next()?, clients.next()) else {
             return None;
         };
         match only.awaiter {
@@ -386,32 +409,19 @@ impl Worker {
         }
     }
 
-    /// A session that uses a conversation.
+    /// A session that uses a conversation of this worker.
     pub(super) fn session_of(&self, key: &Key, session: SessionKey) -> Option<Arc<Session>> {
-        let own = self
-            .partners
-            .get(key)
-            .and_then(|partner| partner.sessions.get(&session));
-        let exchange = || {
-            self.exchanges
-                .iter()
-                .find_map(|(_, e)| e.session.as_ref().filter(|owner| owner.key == session))
-        };
-        own.or_else(exchange)
-            .filter(|session| !session.is_ended())
-            .cloned()
+        let own = self.partners.get(key)?.sessions.get(&session);
+        own.filter(|session| !session.is_ended()).cloned()
     }
 
     /// Whose requests are in flight in a conversation. Looks no further than to the second one: there may be
     /// thousands, and a server may say something to each.
     pub(super) fn in_flight(&self, key: &Key) -> InFlight {
-        let own = self
-            .pendings
-            .iter()
-            .filter(|(_, pending)| pending.key == *key);
+        let own = self.in_flight_in(key).map(|(_, _, pending)| pending);
         let mut sessions = own
-            .filter(|(_, pending)| !matches!(pending.awaiter, Awaiter::Step(..)))
-            .map(|(_, pending)| pending.session);
+            .filter(|pending| !matches!(pending.awaiter, Awaiter::Step(..)))
+            .map(|pending| pending.session);
         match sessions.next() {
             None => InFlight::Nobodys,
             Some(first) if sessions.all(|session| session == first) => InFlight::Ones(first),

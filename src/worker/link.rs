@@ -183,8 +183,12 @@ impl Worker {
             out.extend_from_slice(body);
         });
         peer.link.expect();
+        let pending = errand.pending();
         peer.errand = Some(errand);
         peer.progress = Progress::default();
+        if let Some(pending) = pending {
+            self.pendings.put_on(pending, id);
+        }
         self.flush(id);
     }
 
@@ -230,11 +234,15 @@ impl Worker {
         peer.until = until;
         peer.link.outbox.push_owned(head);
         peer.link.expect();
+        let pending = errand.pending();
         peer.errand = Some(errand);
         peer.progress = Progress {
             last_event: last.map(<[u8]>::to_vec),
             ..Progress::default()
         };
+        if let Some(pending) = pending {
+            self.pendings.put_on(pending, id);
+        }
         self.flush(id);
     }
 
@@ -566,6 +574,14 @@ impl Worker {
 }
 
 impl Errand {
+    /// The request whose answer it brings.
+    pub(super) fn pending(&self) -> Option<slots::Ticket> {
+        match self {
+            Errand::Request { pending, .. } | Errand::Catch { pending, .. } => Some(*pending),
+            _ => None,
+        }
+    }
+
     pub(super) fn key(&self) -> Option<&Arc<Key>> {
         match self {
             Errand::Request { key, .. }

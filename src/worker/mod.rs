@@ -44,6 +44,7 @@ mod parting;
 mod partner;
 mod peers;
 mod pending;
+mod pendings;
 mod probe;
 #[cfg(test)]
 mod scene;
@@ -79,7 +80,6 @@ use asks::Asks;
 use batch::Batch;
 use effect::{Effect, Input};
 use exchange::Exchange;
-use forward::Pending;
 use guests::Guests;
 use lanes::Lanes;
 use letter::OwnMetas;
@@ -87,6 +87,7 @@ use listener::{Listeners, Unheard};
 use parcel::{Answered, Parcel};
 use partner::Partner;
 use peers::Wire;
+use pendings::Pendings;
 use slice::Slice;
 use slots::Slots;
 use std::collections::{BTreeMap, VecDeque};
@@ -134,7 +135,7 @@ pub struct Worker {
     now: Time,
     wires: Slots<Wire>,
     exchanges: Slots<Exchange>,
-    pendings: Slots<Pending>,
+    pendings: Pendings,
     asks: Asks,
     batches: Slots<Batch>,
     partners: BTreeMap<Key, Partner>,
@@ -189,7 +190,7 @@ impl Worker {
             now: Time::ZERO,
             wires: Slots::new(u32::MAX),
             exchanges: Slots::new(u32::MAX),
-            pendings: Slots::new(wire_id::GENERATIONS),
+            pendings: Pendings::new(),
             asks: Asks::new(),
             batches: Slots::new(u32::MAX),
             partners: BTreeMap::new(),

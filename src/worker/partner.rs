@@ -15,6 +15,7 @@ use super::link::Errand;
 use super::parcel::{self, Asker, Forward, Opened, Outgoing, Parcel, Standing};
 use super::peers::{Child, Peer};
 use super::probe::Guess;
+use super::slots::Ticket;
 use super::sse_server::Feed;
 use super::tasks::Tasks;
 use crate::config::limits::{ASKED_CHILDREN_MAX, CHILDREN_MAX, INITIALIZE_TIMEOUT};
@@ -48,6 +49,9 @@ pub(super) struct Partner {
     pub(super) opened: Option<Arc<Opened>>,
     /// Requests that wait for it to open.
     pub(super) waiting: VecDeque<Forward>,
+    /// What it was asked and has not answered. What exchanges ask of a server on streamable HTTP is not among it:
+    /// they do so on connections of their own, and on every worker.
+    pub(super) line: Ticket,
     /// The sessions that use it.
     pub(super) sessions: BTreeMap<SessionKey, Arc<Session>>,
     /// The server's standing stream.
@@ -162,6 +166,7 @@ impl Worker {
             feed: None,
             opened: None,
             waiting: VecDeque::new(),
+            line: self.pendings.open_line(),
             sessions: session.iter().map(|s| (s.key, (*s).clone())).collect(),
             listening: Listening::No,
             attached: 0,
@@ -293,11 +298,8 @@ impl Worker {
     ) {
         let now = self.now;
         // Whichever question it answered first has settled what it is.
-        for ticket in self.pendings.tickets() {
-            let pending = self.pendings.get(ticket);
-            if pending.is_some_and(|pending| pending.introduces(key)) {
-                self.pendings.remove(ticket);
-            }
+        for ticket in self.requests_in(key, |pending| pending.introduces(key)) {
+            self.pendings.remove(ticket);
         }
         let Some(partner) = self.partners.get_mut(key) else {
             return;
@@ -475,7 +477,8 @@ impl Worker {
             self.close(id, Close::Now);
         }
         let feed = self.drop_feed(key);
-        self.fail_pendings(key, cause);
+        let asked = self.requests_in(key, |_| true);
+        self.fail_pendings(key, asked, cause);
         self.drop_changes(key, cause);
         feed.into_iter().for_each(|id| self.close(id, Close::Now));
     }
@@ -484,16 +487,18 @@ impl Worker {
     pub(super) fn retire(&mut self, key: &Key) {
         self.drop_changes(key, "its session has ended");
         let feed = self.drop_feed(key);
+        let asked = self.requests_in(key, |_| true);
         let Some(partner) = self.partners.remove(key) else {
             return;
         };
+        self.pendings.close_line(partner.line);
         if let Some(id) = partner.child {
             self.close(id, Close::Now);
         }
         if let Listening::On(id) = partner.listening {
             self.close(id, Close::Now);
         }
-        self.fail_pendings(key, "its conversation was ended");
+        self.fail_pendings(key, asked, "its conversation was ended");
         feed.into_iter().for_each(|id| self.close(id, Close::Now));
         for forward in partner.waiting {
             let refusal =
@@ -518,14 +523,8 @@ impl Worker {
         });
     }
 
-    pub(super) fn fail_pendings(&mut self, key: &Key, cause: &str) {
-        let own: Vec<_> = self
-            .pendings
-            .iter()
-            .filter(|(_, pending)| pending.key == *key)
-            .map(|(t, _)| t)
-            .collect();
-        for ticket in own {
+    fn fail_pendings(&mut self, key: &Key, asked: Vec<Ticket>, cause: &str) {
+        for ticket in asked {
             // A step's failure is the conversation's, which is what is being dealt with. What a connection
             // of its own carries to an HTTP server may still be answered on that.
             match self.pendings.get(ticket).map(|pending| &pending.awaiter) {

@@ -254,7 +254,7 @@ impl Worker {
             self.refuse(id, refusal);
             return self.link_free(link);
         }
-        let pending = self.pendings.insert(Pending {
+        let pending = Pending {
             key: (*key).clone(),
             epoch: self.epoch(&key),
             awaiter: Awaiter::Client(home),
@@ -262,7 +262,8 @@ impl Worker {
             subscription: None,
             task: outgoing.task_with_token(),
             era,
-        });
+        };
+        let pending = self.pendings.insert(pending, None);
         let wire = wire_id::pack(self.id, pending);
         let suited = suited(&outgoing, era, session.as_deref(), &mut self.own_metas);
         let letter = Letter::request(wire, &suited);

@@ -164,12 +164,7 @@ impl Worker {
             return Some(Addressee::Exchange(home));
         }
         let session = owner.session?;
-        let waits = |pending: &Pending| match pending.awaiter {
-            Awaiter::Client(home) if pending.session == owner.session => Some(home),
-            _ => None,
-        };
-        let own = self.pendings.iter().filter(|(_, p)| p.key == *key);
-        let exchange = own.filter_map(|(_, pending)| waits(pending)).last();
+        let exchange = self.latest_exchange(key, owner.session);
         Some(exchange.map_or(Addressee::Session(session), Addressee::Exchange))
     }
 
