@@ -511,3 +511,31 @@ impl Worker {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::scene::Scene;
+    use serde_json::json;
+
+    #[test]
+    fn question_comes_on_the_stream_of_the_latest_call() {
+        let mut scene = Scene::new(Era::Legacy);
+        let fields = scene.opens_session();
+        let calls = |scene: &mut Scene, id: u32| {
+            let params = json!({"name": "t", "arguments": {}});
+            let call =
+                json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
+            (scene.post(&fields, &call), scene.asked("tools/call"))
+        };
+        let (_, (child, first)) = calls(&mut scene, 1);
+        let (second, _) = calls(&mut scene, 2);
+        // The next one's request has the place of the first one's.
+        scene.answers(child, &first, &json!({"content": []}));
+        let (third, _) = calls(&mut scene, 3);
+        scene.elicits(child, 7);
+        assert_eq!(scene.heard(second), "");
+        let heard = scene.heard(third);
+        assert!(heard.contains("elicitation/create"), "{heard}");
+    }
+}
