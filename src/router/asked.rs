@@ -3,7 +3,7 @@
 //! Clients declare what they like, modern ones with every request, and each set of capabilities has a catalog of
 //! its own as long as there is room. So those that nobody asks for any more give way, and where everyone keeps
 //! asking, those of whoever has the most. Workers note that a catalog is asked for, the controller reads it: a
-//! list costs a look, and a write once in [`NOTE_INTERVAL`] at most.
+//! list costs a look, and a write once in `NOTE_INTERVAL` at most.
 
 use crate::config::limits::{CATALOG_IDLE_TIMEOUT, CATALOGS_MAX};
 use crate::time::Time;
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Between two notes that a catalog is asked for.
 const NOTE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// When a catalog was last asked for, to within [`NOTE_INTERVAL`], and who had it made.
+/// When a catalog was last asked for, to within `NOTE_INTERVAL`, and who had it made.
 #[derive(Debug, Default)]
 pub struct Asked {
     micros: AtomicU64,
