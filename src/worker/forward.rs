@@ -11,8 +11,8 @@ use super::link::Errand;
 use super::parcel::{self, Forward, Outgoing, Parcel, TaskFor};
 use super::slots::Ticket;
 use super::{Worker, wire_id};
-use crate::config::Transport;
 use crate::config::limits::{CHILD_BACKLOG_BYTES_MAX, SUBSCRIPTIONS_MAX, UPSTREAM_EXCHANGES_MAX};
+use crate::config::{Share, Transport};
 use crate::event::Event;
 use crate::id::{ExchangeId, Home, SessionKey};
 use crate::jsonrpc::parse::Span;
@@ -223,6 +223,12 @@ impl Worker {
         let (era, server) = (self.era_in(key), &self.table.servers[key.server]);
         if let Some(refusal) = misfit(&outgoing, era, &server.name) {
             return self.fail_home(home, refusal);
+        }
+        // Sent when the server was of the other era, for which nobody needs a child alone.
+        let misplaced = key.is_base() && session.is_none() && outgoing.era == Era::Modern;
+        if misplaced && era == Some(Era::Legacy) && server.share == Share::PerSession {
+            let why = "it speaks another protocol revision than before; try again";
+            return self.fail_home(home, parcel::unavailable(&server.name, why));
         }
         if let Some(uri) = &outgoing.subscription
             && era == Some(Era::Modern)
