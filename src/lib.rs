@@ -64,7 +64,7 @@
 //!   within its call. A legacy server's questions to a modern client have the call *parked*: the client is given a
 //!   sealed state and comes back in another exchange, the call's *visitor*.
 //! - A modern client has no session. A call of its that may be asked something has a *guest*, a session that no client
-//!   knows of, and with it a child or a session at an HTTP server to itself: a *lane* (`worker/guests.rs`). A stream on
+//!   knows of, and with it a child or a session at an HTTP server to itself: a *lane* (`worker/lodging.rs`). A stream on
 //!   which it listens for changes has a session too (`worker/listener.rs`).
 //! - An HTTP+SSE client is a stream on one worker, to which the others pass what it posts; an HTTP+SSE server is
 //!   a stream of the worker that owns the conversation, reached like a child.

@@ -12,7 +12,7 @@ use Syntax::{Json, Toml, Yaml};
 
 pub(super) fn around() -> Given {
     Given::variables(&[
-        ("HOME", "/home/me"),
+        ("HOME", "/var/lib/me"),
         ("PG_PASSWORD", "hunter2"),
         ("WORKERS", "3"),
     ])

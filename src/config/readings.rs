@@ -86,7 +86,7 @@ fn every_key_of_a_server_is_read() {
     let Transport::Stdio(command) = &a.transport else {
         panic!("{a:?}")
     };
-    assert_eq!(command.cwd.as_deref(), Some("/home/me/w".as_ref()));
+    assert_eq!(command.cwd.as_deref(), Some("/var/lib/me/w".as_ref()));
     assert_eq!(command.env["P"].expose(), "xhunter2");
     assert!(
         !a.enabled
@@ -322,7 +322,7 @@ fn aliases_and_merge_keys_of_yaml_are_followed() {
 
 #[test]
 fn shipped_files_are_right() {
-    let surroundings = Given::variables(&[("HOME", "/home/me"), ("SEARCH_TOKEN", "t")]);
+    let surroundings = Given::variables(&[("HOME", "/var/lib/me"), ("SEARCH_TOKEN", "t")]);
     let check = |syntax, text, servers| {
         let reading = parse(text, syntax, &surroundings);
         assert_eq!(told(&reading), "");

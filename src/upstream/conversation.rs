@@ -4,90 +4,18 @@
 //! the server was asked to do for whom. It neither sends nor receives: the worker does, and tells it.
 
 use super::backoff::Backoff;
+use super::key::Key;
 use super::stderr::Stderr;
+use crate::config::Server;
 use crate::config::limits::LIST_PAGES_MAX;
-use crate::config::{Server, Share};
 use crate::id::SessionKey;
 use crate::mcp::Era;
-use crate::mcp::capabilities::ClientCapabilities;
 use crate::mcp::handshake::Introduced;
 use crate::mcp::listing::{Kind, Listing};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Which conversation: two exchanges with the same key share it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
-    /// The server's place in the table.
-    pub server: usize,
-    /// What was declared to the server, see [`ClientCapabilities::text`].
-    pub capabilities: Arc<str>,
-    /// Whose it is alone; `None`: anyone's with these capabilities.
-    pub session: Option<SessionKey>,
-}
-
-impl Key {
-    /// The conversation with `server` that serves a client with these capabilities.
-    ///
-    /// A session has its own where the operator says so, where it has roots (a server keeps them, and must
-    /// not open one client's folders to another), and where it may be asked something on the one stream that a
-    /// child or an HTTP+SSE server has: what is asked there does not say for whom.
-    pub fn of(
-        place: usize,
-        server: &Server,
-        capabilities: Option<&ClientCapabilities>,
-        session: Option<SessionKey>,
-    ) -> Key {
-        let Some(capabilities) = capabilities else {
-            return Key::base(place);
-        };
-        let alone = server.share == Share::PerSession
-            || capabilities.has_roots()
-            || (server.has_one_stream() && capabilities.may_be_asked());
-        Key {
-            server: place,
-            capabilities: capabilities.text().clone(),
-            session: session.filter(|_| alone),
-        }
-    }
-
-    /// A conversation of that session alone.
-    pub fn alone(place: usize, capabilities: &ClientCapabilities, session: SessionKey) -> Key {
-        Key {
-            server: place,
-            capabilities: capabilities.text().clone(),
-            session: Some(session),
-        }
-    }
-
-    /// The first conversation with a server: nothing declared, anyone's.
-    pub fn base(place: usize) -> Key {
-        Key {
-            server: place,
-            capabilities: "{}".into(),
-            session: None,
-        }
-    }
-
-    /// Whether this is a server's first conversation.
-    pub fn is_base(&self) -> bool {
-        self.session.is_none() && &*self.capabilities == "{}"
-    }
-
-    /// A number that spreads conversations over workers: what only one session uses is where that was opened, since
-    /// its requests most likely come in there.
-    pub fn spread(&self) -> u64 {
-        if let Some(session) = self.session {
-            return session & 0xff;
-        }
-        let text = self.capabilities.bytes().fold(0u64, |sum, byte| {
-            sum.wrapping_mul(31).wrapping_add(byte.into())
-        });
-        text.wrapping_add(self.server as u64)
-    }
-}
 
 /// How far a conversation has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -502,14 +430,13 @@ impl Conversation {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::config::{Command, EraChoice, Filter, Transport};
-    use crate::jsonrpc::parse;
+    use crate::config::{Command, EraChoice, Filter, Share, Transport};
     use crate::mcp::capabilities::ServerCapabilities;
     use crate::mcp::revision::Revision;
 
-    fn server(share: Share) -> Arc<Server> {
+    pub(in crate::upstream) fn server(share: Share) -> Arc<Server> {
         let command = Command {
             program: "x".into(),
             args: vec![],
@@ -533,15 +460,6 @@ mod tests {
         })
     }
 
-    fn declared(json: &str) -> ClientCapabilities {
-        ClientCapabilities::parse(
-            Revision::LATEST,
-            json.as_bytes(),
-            parse::check(json.as_bytes()).unwrap(),
-        )
-        .unwrap()
-    }
-
     fn open(key: Key) -> Conversation {
         let mut conversation = Conversation::new(Time::ZERO, key, server(Share::Shared), 1);
         conversation.opened(
@@ -559,20 +477,6 @@ mod tests {
             },
         );
         conversation
-    }
-
-    #[test]
-    fn who_may_be_asked_by_a_child_has_one_of_its_own() {
-        let check = |share, json: &str, alone: bool| {
-            let key = Key::of(3, &server(share), Some(&declared(json)), Some(7));
-            assert_eq!(key.session.is_some(), alone, "{share:?} {json}");
-        };
-        check(Share::Shared, "{}", false);
-        check(Share::Shared, r#"{"experimental":{"a":{}}}"#, false);
-        check(Share::Shared, r#"{"sampling":{}}"#, true);
-        check(Share::Shared, r#"{"roots":{}}"#, true);
-        check(Share::PerSession, "{}", true);
-        assert!(Key::of(3, &server(Share::PerSession), None, None).is_base());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod conversation;
 pub mod endpoint;
+pub mod key;
 pub mod lines;
 pub mod link;
 pub mod pool;

@@ -19,7 +19,7 @@ use crate::mcp::params::Params;
 use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::time::Time;
-use crate::upstream::conversation::Key;
+use crate::upstream::key::Key;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -20,7 +20,7 @@ use crate::mcp::method::Method;
 use crate::refusal::Refusal;
 use crate::session::replay::EventId;
 use crate::session::{Resumed, Session};
-use crate::upstream::conversation::Key;
+use crate::upstream::key::Key;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;

@@ -17,7 +17,7 @@ use crate::mcp::capabilities::TASKS_DECLARED;
 use crate::mcp::method::Method;
 use crate::mcp::params::Params;
 use crate::time::Time;
-use crate::upstream::conversation::Key;
+use crate::upstream::key::Key;
 
 /// How often the wait before a server is listened to again doubles.
 const RETRY_DOUBLINGS_MAX: u32 = 5;

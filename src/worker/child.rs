@@ -5,7 +5,7 @@ use crate::event::Event;
 use crate::id::ConnectionId;
 use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::parse::{self, Span};
-use crate::upstream::conversation::Key;
+use crate::upstream::key::Key;
 
 impl Worker {
     pub(super) fn read_child(&mut self, id: ConnectionId, bytes: &[u8]) {

@@ -14,7 +14,7 @@ use crate::mcp::method::Method;
 use crate::session::Session;
 use crate::session::replay::EventId;
 use crate::time::Time;
-use crate::upstream::conversation::Key;
+use crate::upstream::key::Key;
 use crate::worker::inquiry::Inquiry;
 use crate::worker::lanes::{Left, Turn};
 use crate::worker::modern::Unread;

@@ -15,7 +15,7 @@ use crate::mcp::bridge::listen::Filter;
 use crate::mcp::method::Method;
 use crate::refusal::Refusal;
 use crate::time::Time;
-use crate::upstream::conversation::Key;
+use crate::upstream::key::Key;
 use std::collections::{BTreeSet, VecDeque};
 
 /// Somebody who wants to hear of resources and tasks.

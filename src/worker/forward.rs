@@ -22,7 +22,7 @@ use crate::mcp::method::Method;
 use crate::mcp::revision::Revision;
 use crate::refusal::Refusal;
 use crate::time::Time;
-use crate::upstream::conversation::Key;
+use crate::upstream::key::Key;
 use std::sync::Arc;
 
 /// A request that we sent to a server and that is not answered.

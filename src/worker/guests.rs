@@ -12,7 +12,7 @@ use crate::mcp::Era;
 use crate::mcp::capabilities::ClientCapabilities;
 use crate::session::Session;
 use crate::time::Time;
-use crate::upstream::conversation::Key;
+use crate::upstream::key::Key;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -24,7 +24,7 @@ use crate::mcp::method::Method;
 use crate::mcp::params::{self, Params};
 use crate::session::Session;
 use crate::session::replay::EventId;
-use crate::upstream::conversation::Key;
+use crate::upstream::key::Key;
 use std::sync::Arc;
 
 /// Whom something is for that a server said.

@@ -13,7 +13,7 @@ use crate::mcp::method::Method;
 use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::session::replay::EventId;
-use crate::upstream::conversation::Key;
+use crate::upstream::key::Key;
 use std::sync::Arc;
 
 /// What is to be done.

@@ -14,7 +14,7 @@ use crate::id::ConnectionId;
 use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::parse;
 use crate::time::Time;
-use crate::upstream::conversation::Key;
+use crate::upstream::key::Key;
 use crate::upstream::link::{Arrival, Link, Opening};
 use crate::upstream::pool::Lease;
 use std::sync::Arc;

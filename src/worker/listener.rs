@@ -25,7 +25,7 @@ use crate::mcp::params::Params;
 use crate::refusal::Refusal;
 use crate::session::replay::EventId;
 use crate::session::{Listener, Resumed, Session};
-use crate::upstream::conversation::Key;
+use crate::upstream::key::Key;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};

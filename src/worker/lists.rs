@@ -13,7 +13,7 @@ use crate::mcp::caching::Caching;
 use crate::mcp::headers::header_params;
 use crate::mcp::listing::{Kind, take_page};
 use crate::router::directory::Report;
-use crate::upstream::conversation::Key;
+use crate::upstream::key::Key;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -26,7 +26,7 @@ use crate::mcp::params::{self, Params, Reference};
 use crate::refusal::{Refusal, shown};
 use crate::session::Session;
 use crate::time::Time;
-use crate::upstream::conversation::Key;
+use crate::upstream::key::Key;
 use std::net::IpAddr;
 use std::sync::Arc;
 

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Beside the line, what lasts longer than one message: `partner` and `probe` (a server's conversation), `guests`,
-//! `lanes`, `parked` and `inquiry` (questions in the middle of a call), `listener`, `followers` and `changes` (who hears of what).
+//! `lanes` and `lodging`, `parked` and `inquiry` (questions in the middle of a call), `listener`, `followers` and
+//! `changes` (who hears of what).
 //!
 //! This is the only module that knows the line from end to end; each of its files knows one stretch. A
 //! worker is told what happened ([`Input`]), asked what it wants done ([`Effect`]) and never waits. All of
@@ -36,6 +37,7 @@ mod letter;
 mod link;
 mod listener;
 mod lists;
+mod lodging;
 mod message;
 mod modern;
 pub mod parcel;
@@ -73,7 +75,7 @@ use crate::router::table::Table;
 use crate::session::Session;
 use crate::session::store::Store;
 use crate::time::{Time, Wall};
-use crate::upstream::conversation::Key;
+use crate::upstream::key::Key;
 use crate::upstream::pool::Pool;
 use answer::Response;
 use asks::Asks;

@@ -16,7 +16,8 @@ use crate::mcp::Era;
 use crate::mcp::bridge::error;
 use crate::mcp::method::Method;
 use crate::time::Time;
-use crate::upstream::conversation::{Key, State};
+use crate::upstream::conversation::State;
+use crate::upstream::key::Key;
 use std::sync::Arc;
 use std::time::Duration;
 

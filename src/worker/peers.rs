@@ -17,7 +17,7 @@ use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::session::replay::EventId;
 use crate::time::Time;
-use crate::upstream::conversation::Key;
+use crate::upstream::key::Key;
 use crate::upstream::lines::Lines;
 use crate::upstream::link::Link;
 use std::io::IoSlice;

@@ -8,7 +8,7 @@ use crate::event::Event;
 use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::parse;
 use crate::refusal::Refusal;
-use crate::upstream::conversation::Key;
+use crate::upstream::key::Key;
 
 impl Worker {
     /// A request of ours was answered.

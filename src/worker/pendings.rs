@@ -179,7 +179,7 @@ mod tests {
     use super::*;
     use crate::id::{ExchangeId, WorkerId};
     use crate::mcp::Era;
-    use crate::upstream::conversation::Key;
+    use crate::upstream::key::Key;
 
     fn home(worker: u8, slot: u32) -> Home {
         Home {

@@ -17,7 +17,7 @@ use crate::mcp::discover;
 use crate::mcp::handshake::{self, Introduced};
 use crate::mcp::method::Method;
 use crate::time::Time;
-use crate::upstream::conversation::Key;
+use crate::upstream::key::Key;
 
 /// What a conversation knows of its server's era before that has answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

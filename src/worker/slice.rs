@@ -10,7 +10,7 @@ use crate::config::{Http, Server, Share, Transport};
 use crate::id::{ConnectionId, ExchangeId, Home, SessionKey};
 use crate::mcp::Era;
 use crate::mcp::bridge::input;
-use crate::upstream::conversation::Key;
+use crate::upstream::key::Key;
 use crate::upstream::pool::Lease;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -28,8 +28,8 @@ use crate::mcp::discover;
 use crate::refusal::Refusal;
 use crate::router::directory::Report;
 use crate::time::Time;
-use crate::upstream::conversation::Key;
 use crate::upstream::endpoint;
+use crate::upstream::key::Key;
 use std::sync::Arc;
 
 /// The stream of a conversation with an HTTP+SSE server.

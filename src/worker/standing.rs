@@ -7,7 +7,8 @@ use super::partner::Listening;
 use crate::event::Event;
 use crate::id::WorkerId;
 use crate::mcp::bridge::need::Need;
-use crate::upstream::conversation::{Key, State};
+use crate::upstream::conversation::State;
+use crate::upstream::key::Key;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -18,7 +18,7 @@ use crate::mcp::bridge::listen;
 use crate::mcp::bridge::task::{self, Naming};
 use crate::mcp::method::Method;
 use crate::session::Session;
-use crate::upstream::conversation::Key;
+use crate::upstream::key::Key;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 

@@ -7,7 +7,7 @@ use crate::jsonrpc::write;
 use crate::mcp::Era;
 use crate::mcp::method::Method;
 use crate::mcp::params::LEVELS;
-use crate::upstream::conversation::Key;
+use crate::upstream::key::Key;
 
 impl Worker {
     /// A session has ended: its own conversations end, and the shared ones forget it.
