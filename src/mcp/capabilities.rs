@@ -3,8 +3,9 @@
 use super::Era;
 use super::method::Method;
 use super::revision::Revision;
+use crate::jsonrpc::canonical;
+use crate::jsonrpc::edit::{Edits, Fate};
 use crate::jsonrpc::parse::{self, Span};
-use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// A client's capabilities, in a form in which equal ones are equal texts.
@@ -33,32 +34,33 @@ impl ClientCapabilities {
     /// Takes over the object at `span` of a message that was checked before, from a client of that revision;
     /// `None` if it is none.
     pub fn parse(revision: Revision, text: &[u8], span: Span) -> Option<ClientCapabilities> {
-        let mut declared: Map<String, Value> = serde_json::from_slice(span.of(text)).ok()?;
-        declared.remove("tasks");
-        if !revision.has_elicitation() {
-            declared.remove("elicitation");
-        } else if !revision.has_elicitation_modes()
-            && let Some(Value::Object(modes)) = declared.get_mut("elicitation")
-        {
-            // Without it that is the only mode there was then: forms.
-            modes.remove("url");
+        if text[span.start] != b'{' {
+            return None;
         }
-        let roots = declared.contains_key("roots");
-        let sampling = declared.contains_key("sampling");
-        let elicitation = declared.contains_key("elicitation");
-        if declared.is_empty() {
-            return Some(ClientCapabilities::none());
+        let unknown: &[&str] = match revision.has_elicitation() {
+            true => &["tasks"],
+            false => &["tasks", "elicitation"],
+        };
+        let mut own = Vec::with_capacity(span.of(text).len());
+        canonical::write(&mut own, text, span, unknown);
+        if !revision.has_elicitation_modes() {
+            own = with_forms_only(&own).unwrap_or(own);
         }
-        let text = sorted(Value::Object(declared)).to_string();
-        Some(ClientCapabilities {
-            text: text.into(),
-            sampling,
-            elicitation,
-            roots,
-        })
+        let mut capabilities = ClientCapabilities::none();
+        let whole = Span {
+            start: 0,
+            end: own.len(),
+        };
+        for (key, _) in parse::members(&own, whole) {
+            capabilities.sampling |= key.is("sampling");
+            capabilities.elicitation |= key.is("elicitation");
+            capabilities.roots |= key.is("roots");
+        }
+        capabilities.text = String::from_utf8(own).ok()?.into();
+        Some(capabilities)
     }
 
-    /// The object as JSON, its members in alphabetical order at every depth.
+    /// The object as JSON, in the form of [`canonical`].
     pub fn text(&self) -> &Arc<str> {
         &self.text
     }
@@ -84,21 +86,20 @@ impl ClientCapabilities {
     }
 }
 
-fn sorted(value: Value) -> Value {
-    match value {
-        Value::Object(members) => {
-            let mut members: Vec<(String, Value)> = members.into_iter().collect();
-            members.sort_by(|a, b| a.0.cmp(&b.0));
-            Value::Object(
-                members
-                    .into_iter()
-                    .map(|(name, value)| (name, sorted(value)))
-                    .collect(),
-            )
+/// Without modes that the revision does not know: there forms are the only one. `None` if nothing changes.
+fn with_forms_only(declared: &[u8]) -> Option<Vec<u8>> {
+    let mut edits = Edits::new(declared);
+    let whole = edits.whole();
+    edits.members(whole, |edits, key, value| {
+        if key.is("elicitation") {
+            edits.members(value, |_, mode, _| match mode.is("url") {
+                true => Fate::Drop,
+                false => Fate::Keep,
+            });
         }
-        Value::Array(elements) => Value::Array(elements.into_iter().map(sorted).collect()),
-        other => other,
-    }
+        Fate::Keep
+    });
+    edits.finish()
 }
 
 /// What a server offers; for several, their union.
@@ -263,6 +264,20 @@ mod tests {
             &**one.text(),
             r#"{"elicitation":{"form":{},"url":{}},"sampling":{}}"#
         );
+    }
+
+    #[test]
+    fn what_is_declared_keeps_its_value_whatever_it_is() {
+        let check = |value: &str, expected: &str| {
+            let of = |value: &str| format!(r#"{{"experimental":{{"x":{value}}}}}"#);
+            assert_eq!(**client(&of(value)).text(), *of(expected));
+        };
+        check("9007199254740993", "9007199254740993");
+        check("123456789012345678901", "123456789012345678901e0");
+        check("1e400", "1e400");
+        check(r#""\ud800""#, r#""\ud800""#);
+        let span = parse::check(b"[]").unwrap();
+        assert!(ClientCapabilities::parse(Revision::LATEST, b"[]", span).is_none());
     }
 
     #[test]
