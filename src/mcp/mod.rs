@@ -14,6 +14,7 @@ pub mod meta;
 pub mod method;
 pub mod params;
 pub mod revision;
+mod schema;
 pub mod state;
 pub mod task;
 

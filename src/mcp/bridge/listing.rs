@@ -11,6 +11,7 @@ use crate::jsonrpc::write;
 use crate::mcp::caching::Caching;
 use crate::mcp::headers;
 use crate::mcp::meta;
+use crate::mcp::schema::{self, Inside};
 use std::borrow::Cow;
 
 /// What a modern list has beside its entries and its cursor, as members without braces: what kind of result
@@ -171,19 +172,6 @@ enum Position {
     Names,
 }
 
-/// Keywords whose value is data and no schema, whatever it looks like.
-const DATA: [&str; 4] = ["const", "enum", "default", "examples"];
-
-/// Keywords whose value holds a schema under each name.
-const NAMES: [&str; 6] = [
-    "properties",
-    "patternProperties",
-    "$defs",
-    "definitions",
-    "dependentSchemas",
-    "dependencies",
-];
-
 /// A way through a schema and all schemas inside it, keyword by keyword.
 struct Walk<'w, 'a> {
     /// Whether the schema at a place is looked into.
@@ -210,10 +198,10 @@ impl<'a> Walk<'_, 'a> {
             if let Some(fate) = (self.keyword)(edits, key, value) {
                 return fate;
             }
-            if NAMES.iter().any(|name| key.is(name)) {
-                self.through(edits, value, Position::Names);
-            } else if !DATA.iter().any(|name| key.is(name)) {
-                self.through(edits, value, Position::Schema);
+            match schema::inside(key) {
+                Inside::Schema => self.through(edits, value, Position::Schema),
+                Inside::Names => self.through(edits, value, Position::Names),
+                Inside::Data => {}
             }
             Fate::Keep
         });

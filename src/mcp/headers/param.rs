@@ -10,22 +10,11 @@ use crate::config::limits::{HEADER_FIELDS_MAX, HEADER_PARAM_BYTES_MAX, HEADER_PA
 use crate::http::{is_token_byte, write};
 use crate::jsonrpc::decimal::Decimal;
 use crate::jsonrpc::parse::{self, Span};
+use crate::mcp::schema::{self, Inside};
 use memchr::memmem;
 use std::borrow::Cow;
 
 const ANNOTATION: &str = "x-mcp-header";
-
-/// Keywords of a schema whose value is data, whatever it looks like.
-const DATA: [&str; 4] = ["const", "enum", "default", "examples"];
-
-/// Keywords of a schema whose value holds a schema under each name, other than `properties`.
-const NAMED: [&str; 5] = [
-    "patternProperties",
-    "$defs",
-    "definitions",
-    "dependentSchemas",
-    "dependencies",
-];
 
 /// One argument that is mirrored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,40 +79,36 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// Looks through a schema and all schemas inside it. Depth is bounded by that of JSON that was checked.
-    fn look(&mut self, schema: Span, way: Way) -> Result<(), &'static str> {
+    fn look(&mut self, place: Span, way: Way) -> Result<(), &'static str> {
         let text = self.text;
-        for element in parse::elements(text, schema) {
+        for element in parse::elements(text, place) {
             self.look(element, Way::Other)?;
         }
         let (mut annotation, mut kind) = (None, None);
-        for (key, value) in parse::members(text, schema) {
-            let key = key.text();
-            match key.as_deref() {
-                Some(ANNOTATION) => {
-                    if annotation.replace(value).is_some() {
-                        return Err("x-mcp-header stands there twice");
-                    }
+        for (key, value) in parse::members(text, place) {
+            if key.is(ANNOTATION) {
+                if annotation.replace(value).is_some() {
+                    return Err("x-mcp-header stands there twice");
                 }
-                Some("type") => kind = parse::string(text, value),
-                Some("properties") => {
-                    for (name, property) in parse::members(text, value) {
-                        match name.text().filter(|_| way == Way::Properties) {
+                continue;
+            }
+            match schema::inside(key) {
+                Inside::Schema if key.is("type") => kind = parse::string(text, value),
+                Inside::Schema => self.look(value, Way::Other)?,
+                Inside::Names => {
+                    let leads_on = way == Way::Properties && key.is("properties");
+                    for (name, inner) in parse::members(text, value) {
+                        match name.text().filter(|_| leads_on) {
                             Some(name) => {
                                 self.path.push(name.into_owned());
-                                self.look(property, Way::Properties)?;
+                                self.look(inner, Way::Properties)?;
                                 self.path.pop();
                             }
-                            None => self.look(property, Way::Other)?,
+                            None => self.look(inner, Way::Other)?,
                         }
                     }
                 }
-                Some(key) if NAMED.contains(&key) => {
-                    for (_, inner) in parse::members(text, value) {
-                        self.look(inner, Way::Other)?;
-                    }
-                }
-                Some(key) if DATA.contains(&key) => {}
-                _ => self.look(value, Way::Other)?,
+                Inside::Data => {}
             }
         }
         match annotation {
