@@ -3,7 +3,7 @@
 //! Members are dropped, given another value, or put in front of an object's others; every byte that no
 //! change names stays where it is, so that numbers, escapes, order and unknown members survive.
 
-use super::parse::{self, Key, Span};
+use super::parse::{Cursor, Key, Span};
 use std::borrow::Cow;
 
 /// What becomes of a member.
@@ -17,7 +17,11 @@ pub enum Fate<'a> {
     Become(Cow<'a, [u8]>),
 }
 
-/// Changes of a text that [`parse::check`] has accepted, or of a value cut out of one.
+/// See [`Edits::mark`].
+#[derive(Clone, Copy, Debug)]
+pub struct Mark(usize);
+
+/// Changes of a text that [`check`](super::parse::check) has accepted, or of a value cut out of one.
 #[derive(Debug)]
 pub struct Edits<'a> {
     text: &'a [u8],
@@ -31,7 +35,7 @@ impl<'a> Edits<'a> {
         Edits::knowing(text, &[])
     }
 
-    /// No changes yet; `known` is an object in the text, or nothing, see [`parse::members_knowing`].
+    /// No changes yet; `known` is an object in the text, or nothing, see [`members_knowing`](super::parse::members_knowing).
     pub fn knowing(text: &'a [u8], known: &'a [u8]) -> Edits<'a> {
         Edits {
             text,
@@ -62,15 +66,37 @@ impl<'a> Edits<'a> {
         span: Span,
         mut judge: impl FnMut(&mut Edits<'a>, Key<'a>, Span) -> Fate<'a>,
     ) -> usize {
+        let mut cursor = Cursor::knowing(self.text, span, self.known);
+        self.members_at(&mut cursor, |edits, key, cursor| match cursor.pass() {
+            Some(value) => judge(edits, key, value),
+            None => Fate::Keep,
+        })
+    }
+
+    /// Like [`Edits::members`] for the object that begins at the cursor, which is behind it then: for who looks
+    /// into values of any depth. `judge` passes over the value that it is asked about.
+    pub fn members_at(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        mut judge: impl FnMut(&mut Edits<'a>, Key<'a>, &mut Cursor<'a>) -> Fate<'a>,
+    ) -> usize {
+        if !cursor.enter_object() {
+            return 0;
+        }
         let mut stay = 0;
-        let mut end = span.start;
+        let mut end = cursor.place();
         // Members dropped before the first that stays go with the comma after them, others with the one before.
         let mut hole = None;
-        for (key, value) in parse::members_knowing(self.text, span, self.known) {
-            let mark = self.changes.len();
-            match judge(self, key, value) {
+        while let Some(key) = cursor.member() {
+            let (mark, start) = (self.mark(), cursor.place());
+            let fate = judge(self, key, cursor);
+            let value = Span {
+                start,
+                end: cursor.place(),
+            };
+            match fate {
                 Fate::Drop => {
-                    self.changes.truncate(mark);
+                    self.forget(mark);
                     if stay > 0 {
                         self.cut(end, value.end);
                     } else {
@@ -80,7 +106,7 @@ impl<'a> Edits<'a> {
                     continue;
                 }
                 Fate::Become(new) => {
-                    self.changes.truncate(mark);
+                    self.forget(mark);
                     self.replace(value, new);
                 }
                 Fate::Keep => {}
@@ -118,6 +144,16 @@ impl<'a> Edits<'a> {
     /// Puts `new` in the place of what stands at `span`.
     pub fn replace(&mut self, span: Span, new: impl Into<Cow<'a, [u8]>>) {
         self.changes.push((span, new.into()));
+    }
+
+    /// A point in the noting of changes, to go back to.
+    pub fn mark(&self) -> Mark {
+        Mark(self.changes.len())
+    }
+
+    /// Forgets the changes that were noted since.
+    pub fn forget(&mut self, since: Mark) {
+        self.changes.truncate(since.0);
     }
 
     fn cut(&mut self, start: usize, end: usize) {
@@ -167,6 +203,7 @@ impl<'a> Edits<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jsonrpc::parse;
 
     /// `json` with members named `x…` dropped, those named `n` become 0, and `first` put in front.
     fn edited(json: &str, first: &str) -> String {

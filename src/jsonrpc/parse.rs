@@ -4,8 +4,10 @@
 //! nothing around it but white space. It keeps no values: numbers, key order and unknown members survive
 //! because nobody rewrites them. It does not know JSON-RPC.
 
+mod cursor;
 mod key;
 
+pub use cursor::Cursor;
 pub use key::{Among, Key};
 
 use crate::config::limits::JSON_DEPTH_MAX;
@@ -101,24 +103,16 @@ pub fn members(text: &[u8], span: Span) -> Members<'_> {
 /// Like [`members`]; a member's value that is `known`, an object that was accepted before, is passed over at the
 /// cost of a comparison.
 pub fn members_knowing<'a>(text: &'a [u8], span: Span, known: &'a [u8]) -> Members<'a> {
-    let mut scanner = Scanner {
-        text: &text[..span.end],
-        at: span.start,
-        known,
-    };
-    let open = scanner.take(b'{');
-    Members { scanner, open }
+    let mut cursor = Cursor::knowing(text, span, known);
+    let open = cursor.enter_object();
+    Members { cursor, open }
 }
 
 /// The elements of the array at `span` of a text that [`check`] has accepted; none if it is no array.
 pub fn elements(text: &[u8], span: Span) -> Elements<'_> {
-    let mut scanner = Scanner {
-        text: &text[..span.end],
-        at: span.start,
-        known: &[],
-    };
-    let open = scanner.take(b'[');
-    Elements { scanner, open }
+    let mut cursor = Cursor::new(text, span);
+    let open = cursor.enter_array();
+    Elements { cursor, open }
 }
 
 /// The value of the member `name` of the object at `span`; the last, if a server repeats it.
@@ -142,7 +136,7 @@ pub fn integer(text: &[u8], span: Span) -> Option<u64> {
 
 /// Members of an object, in their order.
 pub struct Members<'a> {
-    scanner: Scanner<'a>,
+    cursor: Cursor<'a>,
     open: bool,
 }
 
@@ -150,31 +144,15 @@ impl<'a> Iterator for Members<'a> {
     type Item = (Key<'a>, Span);
 
     fn next(&mut self) -> Option<Self::Item> {
-        if !self.open {
-            return None;
-        }
-        self.scanner.blank();
-        if self.scanner.take(b'}') {
-            self.open = false;
-            return None;
-        }
-        self.scanner.take(b',');
-        self.scanner.blank();
-        let key = self.scanner.string().ok()?;
-        self.scanner.blank();
-        self.scanner.take(b':');
-        self.scanner.blank();
-        let value = match self.scanner.pass_known() {
-            Some(value) => value,
-            None => self.scanner.skip()?,
-        };
-        Some((Key::at(self.scanner.text, key), value))
+        let key = self.open.then(|| self.cursor.member()).flatten();
+        self.open = key.is_some();
+        Some((key?, self.cursor.pass()?))
     }
 }
 
 /// Elements of an array, in their order.
 pub struct Elements<'a> {
-    scanner: Scanner<'a>,
+    cursor: Cursor<'a>,
     open: bool,
 }
 
@@ -182,17 +160,8 @@ impl Iterator for Elements<'_> {
     type Item = Span;
 
     fn next(&mut self) -> Option<Span> {
-        if !self.open {
-            return None;
-        }
-        self.scanner.blank();
-        if self.scanner.take(b']') {
-            self.open = false;
-            return None;
-        }
-        self.scanner.take(b',');
-        self.scanner.blank();
-        self.scanner.skip()
+        self.open = self.open && self.cursor.element();
+        if self.open { self.cursor.pass() } else { None }
     }
 }
 

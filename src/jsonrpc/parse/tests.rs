@@ -230,3 +230,44 @@ fn key_is_found_among_names_as_one_by_one() {
         assert_eq!(key.among(&names), expected, "{json}");
     }
 }
+
+#[test]
+fn cursor_passes_through_everything_once() {
+    fn walk(cursor: &mut Cursor<'_>, out: &mut String) {
+        if cursor.enter_object() {
+            out.push('{');
+            while let Some(key) = cursor.member() {
+                out.push_str(&key.text().unwrap());
+                walk(cursor, out);
+            }
+            out.push('}');
+        } else if cursor.enter_array() {
+            out.push('[');
+            while cursor.element() {
+                walk(cursor, out);
+            }
+            out.push(']');
+        } else {
+            let start = cursor.place();
+            assert_eq!(cursor.pass().unwrap().start, start);
+            out.push('.');
+        }
+    }
+    let check = |json: &str, expected: &str| {
+        let span = super::check(json.as_bytes()).unwrap();
+        let mut cursor = Cursor::new(json.as_bytes(), span);
+        let mut shape = String::new();
+        walk(&mut cursor, &mut shape);
+        assert_eq!((shape.as_str(), cursor.place()), (expected, span.end));
+    };
+    check(" 7 ", ".");
+    check("[ ]", "[]");
+    check(
+        r#" { "a" : [ {} , [ ] , "]" ] , "b":{"c\u0064" :-1.5}, "e": null } "#,
+        "{a[{}[].]b{cd.}e.}",
+    );
+    check(
+        &format!("{}{}", "[".repeat(128), "]".repeat(128)),
+        &format!("{}{}", "[".repeat(128), "]".repeat(128)),
+    );
+}

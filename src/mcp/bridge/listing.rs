@@ -6,7 +6,7 @@
 
 use super::result::Output;
 use crate::jsonrpc::edit::{Edits, Fate};
-use crate::jsonrpc::parse::{self, Key, Span};
+use crate::jsonrpc::parse::{self, Cursor, Key, Span};
 use crate::jsonrpc::write;
 use crate::mcp::caching::Caching;
 use crate::mcp::headers;
@@ -91,11 +91,12 @@ pub fn tool_without_headers(entry: &[u8]) -> Cow<'_, [u8]> {
 }
 
 fn drop_headers(edits: &mut Edits<'_>, input_schema: Span) {
-    let walk = Walk {
-        enter: &|_, _| true,
-        keyword: &|_, key, _| key.is("x-mcp-header").then_some(Fate::Drop),
+    let mut cursor = Cursor::new(edits.text(), input_schema);
+    let drop = |_: &mut Edits<'_>, key: Key<'_>, _| match key.is("x-mcp-header") {
+        true => Verdict::Becomes(Fate::Drop),
+        false => Verdict::LooksInside,
     };
-    walk.through(edits, input_schema, Position::Schema);
+    through(edits, &mut cursor, Inside::Schema, &drop);
 }
 
 fn describes_object(text: &[u8], schema: Span) -> bool {
@@ -121,34 +122,36 @@ fn wrapped(schema: &[u8]) -> Vec<u8> {
         .is_some_and(|dialect| dialect.contains("/draft/2019-09/"))
         && parse::member(schema, whole, "$recursiveAnchor").map(|it| it.of(schema))
             != Some(b"true");
-    let enter = |text: &[u8], span| {
-        let id = parse::member(text, span, "$id");
-        id.is_none_or(|id| id.of(text).starts_with(b"\"#"))
-    };
-    let keyword = |edits: &mut Edits<'_>, key: Key<'_>, value: Span| {
-        if key.is("$ref") || key.is("$dynamicRef") {
-            let target = parse::string(schema, value)?;
-            let path = target.strip_prefix('#')?;
-            let to_root = path.is_empty() || path.starts_with('/');
-            return to_root.then(|| Fate::Become(write::quoted(&[ROOT, path].concat()).into()));
+    let keyword = |edits: &mut Edits<'_>, key: Key<'_>, scalar: Option<Span>| {
+        if key.is("$id") {
+            return match scalar.is_some_and(|id| id.of(schema).starts_with(b"\"#")) {
+                true => Verdict::LooksInside,
+                false => Verdict::LeavesAlone,
+            };
         }
-        if recursive && key.is("$recursiveRef") && value.of(schema) == b"\"#\"" {
+        let Some(value) = scalar else {
+            return Verdict::LooksInside;
+        };
+        if key.is("$ref") || key.is("$dynamicRef") {
+            let target = parse::string(schema, value);
+            let path = target.as_deref().and_then(|it| it.strip_prefix('#'));
+            if let Some(path) = path.filter(|path| path.is_empty() || path.starts_with('/')) {
+                let moved = write::quoted(&[ROOT, path].concat());
+                return Verdict::Becomes(Fate::Become(moved.into()));
+            }
+        } else if recursive && key.is("$recursiveRef") && value.of(schema) == b"\"#\"" {
             let member = Span {
                 start: key.start(),
                 end: value.end,
             };
             edits.replace(member, format!(r#""$ref":"{ROOT}""#).into_bytes());
-            return Some(Fate::Keep);
         }
-        None
-    };
-    let walk = Walk {
-        enter: &enter,
-        keyword: &keyword,
+        Verdict::LooksInside
     };
     // Every reference from the root has a `#`, if only an escaped one; other schemas are spared the walk.
     if schema.iter().any(|byte| matches!(byte, b'#' | b'\\')) {
-        walk.through(&mut edits, whole, Position::Schema);
+        let mut cursor = Cursor::new(schema, whole);
+        through(&mut edits, &mut cursor, Inside::Schema, &keyword);
     }
     let mut out = Vec::with_capacity(schema.len() + 160);
     out.push(b'{');
@@ -163,48 +166,63 @@ fn wrapped(schema: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What the names of an object's members are.
-#[derive(Clone, Copy, PartialEq)]
-enum Position {
-    /// Keywords of a schema.
-    Schema,
-    /// Names that the schema's author chose, of a schema each.
-    Names,
+/// What is decided about a keyword.
+enum Verdict<'a> {
+    /// Its value is looked into.
+    LooksInside,
+    /// Its value is done with.
+    Becomes(Fate<'a>),
+    /// The schema that it stands in is left as it was, and all inside it.
+    LeavesAlone,
 }
 
-/// A way through a schema and all schemas inside it, keyword by keyword.
-struct Walk<'w, 'a> {
-    /// Whether the schema at a place is looked into.
-    enter: &'w dyn Fn(&[u8], Span) -> bool,
-    /// What becomes of a keyword; if nothing, its value is looked into.
-    keyword: &'w dyn Fn(&mut Edits<'a>, Key<'a>, Span) -> Option<Fate<'a>>,
-}
-
-impl<'a> Walk<'_, 'a> {
-    /// Depth is bounded by that of JSON that was checked.
-    fn through(&self, edits: &mut Edits<'a>, span: Span, position: Position) {
-        let text = edits.text();
-        for element in parse::elements(text, span) {
-            self.through(edits, element, Position::Schema);
+/// Goes through the schema at the cursor, or the names of schemas, and all schemas inside it, keyword by keyword.
+///
+/// `keyword` is told the place of a value that is no container. Every byte is passed once: a list may be as long as
+/// a message, and as deep. Depth is bounded by that of JSON that was checked.
+fn through<'a>(
+    edits: &mut Edits<'a>,
+    cursor: &mut Cursor<'a>,
+    position: Inside,
+    keyword: &dyn Fn(&mut Edits<'a>, Key<'a>, Option<Span>) -> Verdict<'a>,
+) {
+    if position == Inside::Data || !cursor.is_at_container() {
+        cursor.pass();
+        return;
+    }
+    if cursor.enter_array() {
+        while cursor.element() {
+            through(edits, cursor, Inside::Schema, keyword);
         }
-        if position == Position::Schema && !(self.enter)(text, span) {
-            return;
+        return;
+    }
+    let mark = edits.mark();
+    let mut leaves_alone = false;
+    edits.members_at(cursor, |edits, key, cursor| {
+        if position == Inside::Names {
+            through(edits, cursor, Inside::Schema, keyword);
+            return Fate::Keep;
         }
-        edits.members(span, |edits, key, value| {
-            if position == Position::Names {
-                self.through(edits, value, Position::Schema);
-                return Fate::Keep;
-            }
-            if let Some(fate) = (self.keyword)(edits, key, value) {
-                return fate;
-            }
-            match schema::inside(key) {
-                Inside::Schema => self.through(edits, value, Position::Schema),
-                Inside::Names => self.through(edits, value, Position::Names),
-                Inside::Data => {}
-            }
-            Fate::Keep
-        });
+        let scalar = match cursor.is_at_container() {
+            true => None,
+            false => cursor.pass(),
+        };
+        let verdict = keyword(edits, key, scalar);
+        leaves_alone |= matches!(verdict, Verdict::LeavesAlone);
+        if scalar.is_none() {
+            let inside = match verdict {
+                Verdict::LooksInside => schema::inside(key),
+                Verdict::Becomes(_) | Verdict::LeavesAlone => Inside::Data,
+            };
+            through(edits, cursor, inside, keyword);
+        }
+        match verdict {
+            Verdict::Becomes(fate) => fate,
+            Verdict::LooksInside | Verdict::LeavesAlone => Fate::Keep,
+        }
+    });
+    if leaves_alone {
+        edits.forget(mark);
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Mismatch, PARAM_PREFIX, Reason, decode, encode};
 use crate::config::limits::{HEADER_FIELDS_MAX, HEADER_PARAM_BYTES_MAX, HEADER_PARAMS_MAX};
 use crate::http::{is_token_byte, write};
 use crate::jsonrpc::decimal::Decimal;
-use crate::jsonrpc::parse::{self, Span};
+use crate::jsonrpc::parse::{self, Cursor, Span};
 use crate::mcp::schema::{self, Inside};
 use memchr::memmem;
 use std::borrow::Cow;
@@ -55,10 +55,11 @@ pub fn header_params(text: &[u8], input_schema: Span) -> Result<Vec<HeaderParam>
     }
     let mut search = Search {
         text,
+        cursor: Cursor::new(text, input_schema),
         path: Vec::new(),
         found: Vec::new(),
     };
-    search.look(input_schema, Way::Properties)?;
+    search.look(Way::Properties)?;
     Ok(search.found)
 }
 
@@ -73,42 +74,55 @@ enum Way {
 
 struct Search<'a> {
     text: &'a [u8],
+    cursor: Cursor<'a>,
     path: Vec<String>,
     found: Vec<HeaderParam>,
 }
 
 impl Search<'_> {
     /// Looks through a schema and all schemas inside it. Depth is bounded by that of JSON that was checked.
-    fn look(&mut self, place: Span, way: Way) -> Result<(), &'static str> {
-        let text = self.text;
-        for element in parse::elements(text, place) {
-            self.look(element, Way::Other)?;
+    fn look(&mut self, way: Way) -> Result<(), &'static str> {
+        if self.cursor.enter_array() {
+            while self.cursor.element() {
+                self.look(Way::Other)?;
+            }
+            return Ok(());
+        }
+        if !self.cursor.enter_object() {
+            self.cursor.pass();
+            return Ok(());
         }
         let (mut annotation, mut kind) = (None, None);
-        for (key, value) in parse::members(text, place) {
+        while let Some(key) = self.cursor.member() {
             if key.is(ANNOTATION) {
-                if annotation.replace(value).is_some() {
+                if annotation.is_some() {
                     return Err("x-mcp-header stands there twice");
                 }
+                annotation = self.cursor.pass();
                 continue;
             }
             match schema::inside(key) {
-                Inside::Schema if key.is("type") => kind = parse::string(text, value),
-                Inside::Schema => self.look(value, Way::Other)?,
-                Inside::Names => {
+                Inside::Schema if key.is("type") => {
+                    let value = self.cursor.pass();
+                    kind = value.and_then(|value| parse::string(self.text, value));
+                }
+                Inside::Schema => self.look(Way::Other)?,
+                Inside::Names if self.cursor.enter_object() => {
                     let leads_on = way == Way::Properties && key.is("properties");
-                    for (name, inner) in parse::members(text, value) {
+                    while let Some(name) = self.cursor.member() {
                         match name.text().filter(|_| leads_on) {
                             Some(name) => {
                                 self.path.push(name.into_owned());
-                                self.look(inner, Way::Properties)?;
+                                self.look(Way::Properties)?;
                                 self.path.pop();
                             }
-                            None => self.look(inner, Way::Other)?,
+                            None => self.look(Way::Other)?,
                         }
                     }
                 }
-                Inside::Data => {}
+                Inside::Names | Inside::Data => {
+                    self.cursor.pass();
+                }
             }
         }
         match annotation {
