@@ -120,7 +120,7 @@ impl Catalog {
             counts: vec![[0; 4]; servers.len()],
             resourceful: Vec::new(),
         };
-        let mut texts: [Vec<Vec<u8>>; 4] = Default::default();
+        let mut texts: [Vec<(Era, Vec<u8>)>; 4] = Default::default();
         for (place, (server, listing)) in servers.iter().zip(listings).enumerate() {
             let Some(listing) = listing else {
                 catalog.unlisted.push(place);
@@ -149,7 +149,7 @@ impl Catalog {
                 for entry in listing.of(kind) {
                     if let Some(text) = catalog.admit(names, place, server, &prefix, kind, entry) {
                         catalog.counts[place][kind as usize] += 1;
-                        texts[kind as usize].push(text);
+                        texts[kind as usize].push((introduced.era(), text));
                     }
                 }
             }
@@ -254,32 +254,35 @@ impl Catalog {
         }
     }
 
-    /// Writes a list's pages. A cursor names the list's state and where its page begins, so that it needs
-    /// no memory here and one from another state is known as such.
-    fn lay_out(&mut self, era: Era, kind: Kind, texts: &[Vec<u8>]) {
+    /// Writes a list's pages, from texts with the era of the server that each is of. A cursor names the list's
+    /// state and where its page begins, so that it needs no memory here and one from another state is known as
+    /// such.
+    fn lay_out(&mut self, era: Era, kind: Kind, texts: &[(Era, Vec<u8>)]) {
         let mut hash = Sha256::new();
-        texts.iter().for_each(|text| hash.update(text));
+        texts.iter().for_each(|(_, text)| hash.update(text));
         let hash = hash.finalize();
         let digest = u64::from_le_bytes([
             hash[0], hash[1], hash[2], hash[3], hash[4], hash[5], hash[6], hash[7],
         ]);
         self.digests[kind as usize] = digest;
-        let chunks: Vec<&[Vec<u8>]> = if texts.is_empty() {
+        let chunks: Vec<&[(Era, Vec<u8>)]> = if texts.is_empty() {
             vec![&[]]
         } else {
             texts.chunks(PAGE_ENTRIES_MAX).collect()
         };
         for (number, chunk) in chunks.iter().enumerate() {
-            let mut page =
-                Vec::with_capacity(chunk.iter().map(|text| text.len() + 1).sum::<usize>() + 64);
+            let bytes = chunk.iter().map(|(_, text)| text.len() + 1).sum::<usize>();
+            let mut page = Vec::with_capacity(bytes + 64);
             page.extend_from_slice(b"{\"");
             page.extend_from_slice(kind.member().as_bytes());
             page.extend_from_slice(b"\":[");
-            for (place, text) in chunk.iter().enumerate() {
+            for (place, (server_era, text)) in chunk.iter().enumerate() {
                 page.extend_from_slice(if place == 0 { b"" } else { b"," });
-                match (kind, era) {
-                    (Kind::Tools, Era::Legacy) => page.extend_from_slice(&tool_for_legacy(text)),
-                    (Kind::Tools, Era::Modern) => page.extend_from_slice(&tool_for_modern(text)),
+                match (kind, era, server_era) {
+                    (Kind::Tools, Era::Legacy, Era::Modern) => {
+                        page.extend_from_slice(&tool_for_legacy(text));
+                    }
+                    (Kind::Tools, Era::Modern, _) => page.extend_from_slice(&tool_for_modern(text)),
                     _ => page.extend_from_slice(text),
                 }
             }
@@ -453,6 +456,30 @@ mod tests {
         assert_eq!(
             (catalog.unlisted, catalog.instructions.as_str()),
             (vec![2], "# b\n\nread me\n\n# a\n\nread me")
+        );
+    }
+
+    #[test]
+    fn output_schema_is_wrapped_for_a_legacy_client_of_a_modern_server_only() {
+        let tools = br##"{"tools":[{"name":"t","outputSchema":{"$ref":"#/$defs/o"}}]}"##;
+        let span = parse::check(tools).unwrap();
+        let check = |server_revision, expected: &str| {
+            let mut offered = (*listing(&[], &[], &[]).unwrap()).clone();
+            offered.introduced.revision = server_revision;
+            let entries = &mut offered.entries[Kind::Tools as usize];
+            take_page(Kind::Tools, tools, span, entries).unwrap();
+            let offered = Some(Arc::new(offered));
+            let catalog = Catalog::merge(Names::Bare, &[server("a")], &[offered]);
+            let page = text(catalog.page(Era::Legacy, Kind::Tools, None).unwrap());
+            assert!(page.contains(expected), "{server_revision:?}: {page}");
+        };
+        check(
+            Revision::LATEST,
+            r##""outputSchema":{"$ref":"#/$defs/o"}}"##,
+        );
+        check(
+            Revision::MODERN,
+            r##"{"result":{"$ref":"#/properties/result/$defs/o"}}"##,
         );
     }
 
