@@ -23,6 +23,7 @@ pub mod problem;
 mod reach;
 #[cfg(test)]
 mod readings;
+pub mod redact;
 pub mod resolve;
 pub mod schema;
 #[cfg(test)]

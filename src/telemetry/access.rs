@@ -10,7 +10,7 @@
 
 use super::escape;
 use super::line::Millis;
-use super::redact::Redactor;
+use crate::config::redact::Redactor;
 use crate::event::{Event, ExchangeEnded, RequestAnswered};
 use crate::time::Wall;
 use std::fmt::Write as _;

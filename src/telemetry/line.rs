@@ -9,7 +9,7 @@
 //! since dashboards made for other gateways expect the one or the other.
 
 use super::escape;
-use super::redact::Redactor;
+use crate::config::redact::Redactor;
 use crate::config::{Level, LogFormat};
 use crate::event::{Event, Field};
 use crate::time::Wall;

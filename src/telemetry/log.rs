@@ -6,8 +6,8 @@
 //! while there are any, so that a burst costs few system calls.
 
 use super::line::Line;
-use super::redact::Redactor;
 use crate::config::limits::{LOG_FLUSH_TIMEOUT, LOG_LINES_MAX};
+use crate::config::redact::Redactor;
 use crate::config::{Access, Level, LogFormat};
 use crate::event::Field;
 use crate::time::Wall;

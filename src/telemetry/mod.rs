@@ -24,11 +24,11 @@ pub mod exposition;
 mod line;
 mod log;
 mod metrics;
-pub mod redact;
 mod repeats;
 
 pub use counts::Gauges;
 
+use crate::config::redact::Redactor;
 use crate::config::{Access, Config, Level, LogFormat};
 use crate::event::Event;
 use crate::ops::process::Process;
@@ -37,7 +37,6 @@ use crate::time::Wall;
 use log::{Outbox, Target};
 use metrics::{Block, Registry, Seen};
 use parking_lot::{Mutex, RwLock};
-use redact::Redactor;
 use repeats::{Repeats, Verdict};
 use std::io::{self, Write};
 use std::sync::Arc;

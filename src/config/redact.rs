@@ -5,8 +5,8 @@
 //! declared environment, request headers, parameters of a URL. It knows no arguments of commands, which
 //! every user of the machine can read anyway.
 
-use crate::config::limits::REDACTED_BYTES_MIN;
-use crate::config::{Config, Transport};
+use super::limits::REDACTED_BYTES_MIN;
+use super::{Config, Transport};
 use memchr::memmem::Finder;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
