@@ -274,8 +274,9 @@ pub const SERVER_CONNECTIONS_MAX: usize = 4096;
 pub const LOG_LINES_MAX: usize = 1024;
 /// Bytes of one value in a log line. Past this it is cut and ends in `…`.
 pub const LOG_VALUE_BYTES_MAX: usize = 2048;
-/// Bytes that an environment value or header needs for being taken out of logs and `/status`. Shorter
-/// ones (`UTC`, `1`, `info`) are words of every day, and hiding them would only make lines unreadable.
+/// Bytes that an environment value or header needs for being taken out of logs, `/status` and causes told to
+/// clients. Shorter ones (`UTC`, `1`, `info`) are words of every day, and hiding them would only make lines
+/// unreadable.
 pub const REDACTED_BYTES_MIN: usize = 8;
 /// How long exit waits for the last lines to be taken by stderr. Past this they are lost.
 pub const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,11 +1,11 @@
 //! Takes the configuration's secrets out of text that others wrote.
 //!
 //! A server's error, a child's stderr or a path may quote the very token it was given. Whatever is shown
-//! of such text, in logs or in `/status`, goes through a [`Redactor`] first, which knows the values: keys,
-//! declared environment, request headers, parameters of a URL. It knows no arguments of commands, which
-//! every user of the machine can read anyway.
+//! of such text, in logs, in `/status` or to clients as the cause of a failure, goes through a [`Redactor`]
+//! first, which knows the values: keys, declared environment, request headers, parameters of a URL. It knows
+//! no arguments of commands, which every user of the machine can read anyway.
 
-use super::limits::REDACTED_BYTES_MIN;
+use super::limits::{HEAD_BYTES_MAX, REDACTED_BYTES_MIN};
 use super::{Config, Transport};
 use memchr::memmem::Finder;
 use std::borrow::Cow;
@@ -84,6 +84,16 @@ impl Redactor {
         }
         text
     }
+
+    /// At most `bytes_max` of the first bytes of `body`, as text with `***` in place of every secret. It is cut
+    /// afterwards, so that no half of a secret is left.
+    pub fn quote(&self, body: &[u8], bytes_max: usize) -> String {
+        // What a server was sent, and may repeat, is no longer than a head.
+        let body = &body[..body.len().min(bytes_max + HEAD_BYTES_MAX)];
+        let text = String::from_utf8_lossy(body);
+        let clean = self.clean(&text);
+        String::from_utf8_lossy(&clean.as_bytes()[..clean.len().min(bytes_max)]).into_owned()
+    }
 }
 
 /// As it would stand in a URL (RFC 3986 §2.3).
@@ -124,5 +134,16 @@ mod tests {
         check("zone UTC", "zone UTC");
         check("/mcp?key=in-the-url", "/mcp?key=***");
         check("größe ci.0123456789abcdefö", "größe ***ö");
+    }
+
+    #[test]
+    fn quote_that_ends_within_a_secret_holds_none_of_it() {
+        let redactor = Redactor::new(&config_with_secrets());
+        let body = b"unknown key ci.0123456789abcdef, sorry";
+        for bytes_max in 0..body.len() {
+            let expected = &"unknown key ***, sorry"[..bytes_max.min(22)];
+            assert_eq!(redactor.quote(body, bytes_max), expected);
+        }
+        assert_eq!(redactor.quote("größe".as_bytes(), 3), "gr\u{fffd}");
     }
 }

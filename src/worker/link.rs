@@ -493,8 +493,7 @@ impl Worker {
                 }
             }
             _ => {
-                let quoted =
-                    String::from_utf8_lossy(&body[..body.len().min(QUOTED_BYTES_MAX)]).into_owned();
+                let quoted = self.redactor.quote(body, QUOTED_BYTES_MAX);
                 let cause = match opening.status {
                     200..300 => format!("its answer is no answer to what was asked: {quoted}"),
                     401 | 403 => format!(

@@ -64,6 +64,7 @@ mod wire_id;
 
 use crate::auth::keys::Keys;
 use crate::config::Config;
+use crate::config::redact::Redactor;
 use crate::downstream::gate::Gate;
 use crate::event::Event;
 use crate::http::{DateClock, HttpDate};
@@ -130,6 +131,8 @@ pub struct Worker {
     table: Arc<Table>,
     sessions: Arc<Store>,
     gate: Gate,
+    /// What knows the secrets that servers were given, for what is quoted of theirs.
+    redactor: Redactor,
     keys: Keys,
     seed: u64,
     wall_at_zero: Wall,
@@ -185,6 +188,7 @@ impl Worker {
                 &seat.config.hosts,
                 &seat.config.origins,
             ),
+            redactor: Redactor::new(&seat.config),
             keys: Keys::new(&seat.config.keys),
             seed: seat.seed,
             wall_at_zero: seat.wall_at_zero,

@@ -416,6 +416,8 @@ impl Worker {
             true => cause.to_string(),
             false => format!("{cause}; the last lines of its stderr:\n{stderr}"),
         };
+        // Clients are told as well, of whom none needs to know what a server may print of its environment.
+        let cause = self.redactor.clean(&cause).into_owned();
         let server = partner.conversation.server.clone();
         let wait = partner.conversation.failed(now, &cause);
         self.sever(key, &cause);

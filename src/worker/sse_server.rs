@@ -108,8 +108,7 @@ impl Worker {
         let reason = match message {
             Some(message) => format!("it refused initialize: {message}"),
             None => {
-                let quoted = &body[..body.len().min(QUOTED_BYTES_MAX)];
-                let quoted = String::from_utf8_lossy(quoted);
+                let quoted = self.redactor.quote(body, QUOTED_BYTES_MAX);
                 let reason = format!("it answered initialize with HTTP {status}: {quoted}");
                 reason.trim_end_matches([':', ' ']).to_string()
             }
@@ -244,8 +243,7 @@ impl Worker {
                 self.conversation_failed(key, &cause);
             }
             (_, Some(pending)) => {
-                let quoted = &body[..body.len().min(QUOTED_BYTES_MAX)];
-                let quoted = String::from_utf8_lossy(quoted);
+                let quoted = self.redactor.quote(body, QUOTED_BYTES_MAX);
                 let cause = format!("it answered HTTP {status}: {quoted}");
                 self.post_failed(pending, cause.trim_end_matches([':', ' ']));
             }

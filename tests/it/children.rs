@@ -225,3 +225,17 @@ fn call_that_takes_too_long_is_given_up_and_cancelled() {
         seen["cancelled"] == seen["hung"]
     });
 }
+
+#[test]
+fn secrets_that_a_child_prints_do_not_reach_clients() {
+    let mut server = child::server(json!({"dead": "no user hunter2-hunter2 here"}));
+    server["env"]["PASSWORD"] = json!("hunter2-hunter2");
+    let gateway = Setup::new(json!({ "mcpServers": { "dead": server } }))
+        .without_waiting()
+        .start();
+    clock::holds("the reason is known, without the password", || {
+        let refused = call(&gateway, "dead__echo", json!({})).to_string();
+        assert!(!refused.contains("hunter2"), "{refused}");
+        refused.contains("no user *** here")
+    });
+}

@@ -69,6 +69,18 @@ fn requests_carry_session_revision_and_the_headers_that_were_configured() {
 }
 
 #[test]
+fn secrets_that_a_server_repeats_do_not_reach_clients() {
+    let remote = Remote::start(Style::Json);
+    let mut server = remote.server();
+    server["auth"] = json!({"type": "bearer", "token": "s3cret-token"});
+    let gateway = Gateway::of(json!({ "r": server }));
+    let refused = call(&gateway, "r__echo", json!({"x": "what did I send?"})).to_string();
+    assert!(refused.contains("HTTP 500"), "{refused}");
+    assert!(refused.contains("authorization"), "{refused}");
+    assert!(!refused.contains("s3cret-token"), "{refused}");
+}
+
+#[test]
 fn forgotten_session_is_opened_anew_and_the_call_is_made_once() {
     let remote = Remote::start(Style::Json);
     let gateway = Gateway::of(json!({ "r": remote.server() }));
