@@ -2,7 +2,8 @@
 //!
 //! A page on the web can make a browser send requests here, under a name of its own that it points to this
 //! machine (DNS rebinding). Such a request names that page's host, so only names that are known to be ours
-//! are answered. An address is always ours if we listen on it: no name was resolved to get there.
+//! are answered. An address is always ours if we listen on it: no name was resolved to get there. Where a page
+//! comes from is another question: that we listen on every address makes none of theirs ours.
 
 use crate::http::Host;
 use std::net::{IpAddr, SocketAddr};
@@ -38,12 +39,15 @@ impl Gate {
     /// Whether `host` is a name of ours. Without one (HTTP/1.0) no browser is asking.
     pub fn admits_host(&self, host: Option<&Host<'_>>) -> bool {
         host.is_none_or(|host| {
-            self.is_ours(host.name) || self.hosts.contains(&host.text.to_ascii_lowercase())
+            self.is_ours(host.name)
+                || self.any_address && literal(host.name).is_some()
+                || self.hosts.contains(&host.text.to_ascii_lowercase())
         })
     }
 
-    /// Whether a page of `origin` may read what `host` answers: it is one of ours, or listed.
-    pub fn admits_origin(&self, origin: &str) -> bool {
+    /// Whether a page of `origin` may read what `host` answers: it is one of ours, or listed, or of that very
+    /// host, which must have been admitted.
+    pub fn admits_origin(&self, origin: &str, host: Option<&Host<'_>>) -> bool {
         let origin = origin.to_ascii_lowercase();
         if self.origins.contains(&origin) {
             return true;
@@ -51,9 +55,11 @@ impl Gate {
         let Some((scheme, authority)) = origin.split_once("://") else {
             return false;
         };
+        let is_host = |name| host.is_some_and(|host| host.name.eq_ignore_ascii_case(name));
         matches!(scheme, "http" | "https")
-            && Host::parse(authority)
-                .is_ok_and(|host| !host.name.is_empty() && self.is_ours(host.name))
+            && Host::parse(authority).is_ok_and(|page| {
+                !page.name.is_empty() && (self.is_ours(page.name) || is_host(page.name))
+            })
     }
 
     fn is_ours(&self, name: &str) -> bool {
@@ -61,14 +67,17 @@ impl Gate {
         if name == "localhost" || self.hosts.contains(&name) {
             return true;
         }
-        let literal = name
-            .strip_prefix('[')
-            .and_then(|n| n.strip_suffix(']'))
-            .unwrap_or(&name);
-        literal.parse::<IpAddr>().is_ok_and(|address| {
-            address.is_loopback() || self.any_address || self.addresses.contains(&address)
-        })
+        literal(&name)
+            .is_some_and(|address| address.is_loopback() || self.addresses.contains(&address))
     }
+}
+
+/// The address that is written in place of a name, if one is.
+fn literal(name: &str) -> Option<IpAddr> {
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'));
+    bare.unwrap_or(name).parse().ok()
 }
 
 #[cfg(test)]
@@ -125,7 +134,14 @@ mod tests {
     #[test]
     fn foreign_origins_are_not_answered() {
         let gate = gate("127.0.0.1:3050");
-        let check = |origin, expected| assert_eq!(gate.admits_origin(origin), expected, "{origin}");
+        let host = Host::parse("localhost:3050").unwrap();
+        let check = |origin, expected| {
+            assert_eq!(
+                gate.admits_origin(origin, Some(&host)),
+                expected,
+                "{origin}"
+            );
+        };
         check("http://localhost:5173", true);
         check("http://127.0.0.1", true);
         check("http://[::1]:80", true);
@@ -138,5 +154,23 @@ mod tests {
         check("file://localhost", false);
         check("null", false);
         check("", false);
+    }
+
+    #[test]
+    fn listening_everywhere_admits_no_page_of_another_address() {
+        let host = Host::parse("192.168.1.6:80").unwrap();
+        for listen in ["0.0.0.0:80", "[::]:80"] {
+            let gate = gate(listen);
+            let check = |origin, expected| {
+                let admitted = gate.admits_origin(origin, Some(&host));
+                assert_eq!(admitted, expected, "{listen} {origin}");
+            };
+            check("http://203.0.113.9", false);
+            check("http://[2001:db8::1]", false);
+            check("http://192.168.1.6:8080", true);
+            check("http://127.0.0.1", true);
+            check("http://box.example", true);
+            assert!(!gate.admits_origin("http://192.168.1.6", None));
+        }
     }
 }

@@ -90,7 +90,7 @@ impl Worker {
             return note.refuse(&Refusal::Forbidden(fact.into()), None);
         }
         if let Some(origin) = head.origin {
-            if !self.gate.admits_origin(origin) {
+            if !self.gate.admits_origin(origin, head.host.as_ref()) {
                 let fact =
                     "pages of this Origin may not call; list it under origins if they should";
                 return note.refuse(&Refusal::Forbidden(fact.into()), None);
