@@ -147,12 +147,11 @@ struct Writer {
 
 impl Writer {
     fn run(&mut self, messages: &Receiver<Message>) {
-        let (mut log, mut access) = (Vec::new(), Vec::new());
+        let (mut log, mut access) = (Gathered::default(), Gathered::default());
         let mut going = true;
         while going {
             let Ok(first) = messages.recv() else { return };
             let mut wall = Wall(0);
-            let mut lines = 0;
             for message in std::iter::once(first).chain(messages.try_iter()) {
                 match message {
                     Message::Line(target, at, line) => {
@@ -160,9 +159,9 @@ impl Writer {
                             Target::Access if self.access.is_some() => &mut access,
                             Target::Access | Target::Log => &mut log,
                         };
-                        gathered.extend_from_slice(line.as_bytes());
+                        gathered.text.extend_from_slice(line.as_bytes());
+                        gathered.lines += 1;
                         wall = at;
-                        lines += 1;
                     }
                     Message::Wake => {}
                     Message::Stop => {
@@ -170,28 +169,21 @@ impl Writer {
                         break;
                     }
                 }
-                if log.len() + access.len() >= GATHERED_BYTES {
+                if log.text.len() + access.text.len() >= GATHERED_BYTES {
                     break;
                 }
             }
             if self.counts.reopen.swap(false, Relaxed) {
-                self.reopen(wall, &mut log);
+                self.reopen(wall, &mut log.text);
             }
-            if lines > 0 {
-                self.tell_losses(wall, &mut log);
+            if log.lines + access.lines > 0 {
+                self.tell_losses(wall, &mut log.text);
             }
-            let failed = self.stderr.write_all(&log).is_err()
-                || self
-                    .access
-                    .as_mut()
-                    .is_some_and(|access_file| access_file.file.write_all(&access).is_err());
-            if failed {
-                self.counts.lost.fetch_add(lines, Relaxed);
+            let mut lost = log.write(&mut *self.stderr);
+            if let Some(access_file) = &mut self.access {
+                lost += access.write(&mut access_file.file);
             }
-            for gathered in [&mut log, &mut access] {
-                gathered.clear();
-                gathered.shrink_to(GATHERED_BYTES);
-            }
+            self.counts.lost.fetch_add(lost, Relaxed);
         }
     }
 
@@ -228,6 +220,24 @@ impl Writer {
                 log.extend_from_slice(line.end().as_bytes());
             }
         }
+    }
+}
+
+/// Lines on their way to one place.
+#[derive(Default)]
+struct Gathered {
+    text: Vec<u8>,
+    lines: u64,
+}
+
+impl Gathered {
+    /// Writes them and forgets them; gives how many are lost, which are all if one of them is.
+    fn write(&mut self, place: &mut dyn Write) -> u64 {
+        let written = place.write_all(&self.text);
+        self.text.clear();
+        self.text.shrink_to(GATHERED_BYTES);
+        let lines = std::mem::take(&mut self.lines);
+        if written.is_ok() { 0 } else { lines }
     }
 }
 
@@ -293,6 +303,36 @@ mod tests {
                 .sum::<u64>(),
             lost
         );
+    }
+
+    #[test]
+    fn broken_stderr_does_not_silence_the_access_file() {
+        struct Broken;
+        impl Write for Broken {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let name = format!("switchbox-broken-{}.log", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let access = Access::File(path.clone());
+        let out = Outbox::open(&access, LogFormat::Text, Box::new(Broken)).unwrap();
+        out.put(Target::Log, Wall(0), "nobody hears it\n".into());
+        // Each in a batch of its own, the last ones beside a word about what was lost.
+        for expected in ["one\n", "one\ntwo\n", "one\ntwo\nthree\n"] {
+            let line = expected.split_inclusive('\n').next_back().unwrap();
+            out.put(Target::Access, Wall(0), line.into());
+            while std::fs::read_to_string(&path).unwrap() != expected && out.lost() < 2 {
+                std::thread::yield_now();
+            }
+        }
+        out.stop();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!((&*text, out.lost()), ("one\ntwo\nthree\n", 1));
     }
 
     #[test]
