@@ -123,6 +123,11 @@ impl Params {
     }
 }
 
+const REFERENCE_NAMES: [&str; 3] = ["type", "name", "uri"];
+
+/// The same in faults, where `name` alone would be that of the params.
+const REFERENCE_FULL: [&str; 3] = ["ref.type", "ref.name", "ref.uri"];
+
 /// A completion's reference: what is to be completed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference<'a> {
@@ -136,19 +141,34 @@ impl<'a> Reference<'a> {
     /// Reads the object at `span` of a message that was checked before.
     ///
     /// # Errors
-    /// The fact, if it is neither reference.
-    pub fn parse(text: &'a [u8], span: Span) -> Result<Reference<'a>, &'static str> {
-        let string =
-            |name| parse::member(text, span, name).and_then(|v| Some((parse::string(text, v)?, v)));
-        match string("type").as_ref().map(|(kind, _)| &**kind) {
+    /// What is wrong, if it is neither reference, or has a member twice or spelt in another case.
+    pub fn parse(text: &'a [u8], span: Span) -> Result<Reference<'a>, Fault> {
+        let mut places = [None; 3];
+        for (key, value) in parse::members(text, span) {
+            let at = match key.among(&REFERENCE_NAMES) {
+                Among::Is(at) => at,
+                Among::Resembles(at) => return Err(Fault::twin(REFERENCE_FULL[at])),
+                Among::Unknown => continue,
+            };
+            if places[at].replace(value).is_some() {
+                return Err(Fault::twice(REFERENCE_FULL[at]));
+            }
+        }
+        let string = |at: usize| {
+            let place = places[at]?;
+            Some((parse::string(text, place)?, place))
+        };
+        let needed = |at| string(at).ok_or(Fault::new(REFERENCE_FULL[at], "must be a string"));
+        match string(0).as_ref().map(|(kind, _)| &**kind) {
             Some("ref/prompt") => {
-                let (name, place) = string("name").ok_or("ref.name must be a string")?;
+                let (name, place) = needed(1)?;
                 Ok(Reference::Prompt(name, place))
             }
-            Some("ref/resource") => Ok(Reference::Resource(
-                string("uri").ok_or("ref.uri must be a string")?.0,
+            Some("ref/resource") => Ok(Reference::Resource(needed(2)?.0)),
+            _ => Err(Fault::new(
+                REFERENCE_FULL[0],
+                "must be \"ref/prompt\" or \"ref/resource\"",
             )),
-            _ => Err("ref.type must be \"ref/prompt\" or \"ref/resource\""),
         }
     }
 }
@@ -279,5 +299,22 @@ mod tests {
         );
         assert!(check(r#"{"type":"ref/other"}"#).contains("Err"));
         assert!(check(r#"{"type":"ref/prompt"}"#).contains("Err"));
+    }
+
+    #[test]
+    fn reference_names_one_thing_whoever_reads_it() {
+        let check = |json: &str, member| {
+            let span = parse::check(json.as_bytes()).unwrap();
+            let fault = Reference::parse(json.as_bytes(), span).unwrap_err();
+            assert_eq!(fault.member, member, "{json}");
+        };
+        let both =
+            |first, second| format!(r#"{{"type":"ref/prompt","name":"p",{first},{second}}}"#);
+        check(&both(r#""x":1"#, r#""name":"q""#), "ref.name");
+        check(&both(r#""x":1"#, r#""Name":"q""#), "ref.name");
+        check(&both(r#""x":1"#, r#""n\u0061me":"q""#), "ref.name");
+        check(&both(r#""x":1"#, r#""type":"ref/resource""#), "ref.type");
+        check(&both(r#""uri":"a://""#, r#""uri":"b://""#), "ref.uri");
+        check(&both(r#""x":1"#, r#""URI":"b://""#), "ref.uri");
     }
 }
