@@ -198,8 +198,6 @@ pub struct RequestHead<'a> {
     pub mcp_name: Mirrored<'a>,
     /// `Last-Event-ID`
     pub last_event_id: Option<&'a str>,
-    /// `X-Forwarded-For`: the last line of it, which the nearest proxy wrote.
-    pub forwarded_for: Option<&'a str>,
     /// Whether there are fields whose names begin with `Mcp-Param-`.
     has_mcp_params: bool,
     bytes: &'a [u8],
@@ -298,14 +296,13 @@ enum Known {
     LastEventId,
     ContentLength,
     SessionId,
-    ForwardedFor,
     TransferEncoding,
     ProtocolVersion,
     WebSocketVersion,
 }
 
 impl Known {
-    const NAMES: [(&'static str, Known); 18] = [
+    const NAMES: [(&'static str, Known); 17] = [
         ("host", Known::Host),
         ("accept", Known::Accept),
         ("expect", Known::Expect),
@@ -320,7 +317,6 @@ impl Known {
         ("last-event-id", Known::LastEventId),
         ("content-length", Known::ContentLength),
         ("mcp-session-id", Known::SessionId),
-        ("x-forwarded-for", Known::ForwardedFor),
         ("transfer-encoding", Known::TransferEncoding),
         ("mcp-protocol-version", Known::ProtocolVersion),
         ("sec-websocket-version", Known::WebSocketVersion),
@@ -337,10 +333,9 @@ impl Known {
             12 => 9..10,
             13 => 10..12,
             14 => 12..14,
-            15 => 14..15,
-            17 => 15..16,
-            20 => 16..17,
-            21 => 17..18,
+            17 => 14..15,
+            20 => 15..16,
+            21 => 16..17,
             _ => return None,
         };
         // Most candidates differ in their first letter: no call for those.
@@ -404,7 +399,6 @@ fn read(input: &[u8]) -> Result<Option<(RequestHead<'_>, usize)>, HeadError> {
         mcp_method: Mirrored::Absent,
         mcp_name: Mirrored::Absent,
         last_event_id: None,
-        forwarded_for: None,
         has_mcp_params: false,
         bytes: &input[..used],
     };
@@ -447,7 +441,6 @@ fn read(input: &[u8]) -> Result<Option<(RequestHead<'_>, usize)>, HeadError> {
                 }
             }
             Known::SessionId => texts.once(&mut head.session_id, name, value)?,
-            Known::ForwardedFor => head.forwarded_for = Some(texts.text(name, value)?),
             Known::TransferEncoding => texts.once(&mut coding, name, value)?,
             Known::ProtocolVersion => texts.once(&mut head.protocol_version, name, value)?,
             Known::WebSocketVersion => websocket_version = Some(texts.text(name, value)?),

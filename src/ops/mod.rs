@@ -11,9 +11,9 @@
 //!
 //! Who sees what. Probes and dashboards carry no credential, so none is asked for here. Health names the
 //! servers and the first line of their last error. Status shows the whole error, with the lines a child
-//! wrote to stderr; where clients need a key, and the request comes from another machine, it shows the
-//! first line as well, because whoever asks has proven nothing. Secrets of the configuration are taken out
-//! of every error. Commands, arguments, URLs and environments are never shown.
+//! wrote to stderr; where clients need a key, and the request comes from another machine, or through a proxy
+//! that says so, it shows the first line as well, because whoever asks has proven nothing. Secrets of the
+//! configuration are taken out of every error. Commands, arguments, URLs and environments are never shown.
 
 mod health;
 pub mod process;
@@ -114,7 +114,7 @@ pub fn answer(request: &OpsRequest, snapshot: &Snapshot) -> OpsAnswer {
         },
         OpsPath::Ready => health::ready(snapshot),
         OpsPath::Health => health::health(snapshot),
-        OpsPath::Status => status::status(snapshot, request.peer),
+        OpsPath::Status => status::status(snapshot, request),
         OpsPath::Metrics => metrics(snapshot),
     }
 }

@@ -3,13 +3,12 @@
 use super::{Auth, Frankness, Health, Snapshot, health, json};
 use crate::config::{Share, Speaks, Transport};
 use crate::router::status::ServerStatus;
-use crate::worker::effect::OpsAnswer;
+use crate::worker::effect::{OpsAnswer, OpsRequest};
 use serde_json::{Map, Value, json as document};
-use std::net::IpAddr;
 
 /// The full document, always 200: it answers a person's question, not a probe's.
-pub(super) fn status(snapshot: &Snapshot, peer: IpAddr) -> OpsAnswer {
-    let frankness = frankness(snapshot, peer);
+pub(super) fn status(snapshot: &Snapshot, request: &OpsRequest) -> OpsAnswer {
+    let frankness = frankness(snapshot, request);
     let details = snapshot
         .statuses
         .iter()
@@ -34,8 +33,9 @@ pub(super) fn status(snapshot: &Snapshot, peer: IpAddr) -> OpsAnswer {
 }
 
 /// Another machine that showed no key, where one is needed, is not told what servers wrote.
-fn frankness(snapshot: &Snapshot, peer: IpAddr) -> Frankness {
-    if snapshot.summary.auth == Auth::Keyed && !peer.to_canonical().is_loopback() {
+fn frankness(snapshot: &Snapshot, request: &OpsRequest) -> Frankness {
+    let is_local = request.peer.to_canonical().is_loopback() && !request.proxied;
+    if snapshot.summary.auth == Auth::Keyed && !is_local {
         Frankness::FirstLine
     } else {
         Frankness::Everything

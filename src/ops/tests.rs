@@ -52,12 +52,16 @@ fn world(servers: &[(&str, Need, ServerState)]) -> World {
 
 impl World {
     fn ask(&self, path: &str, peer: &str) -> OpsAnswer {
-        let request = OpsRequest {
+        self.answer(&OpsRequest {
             path: OpsPath::parse(path).unwrap(),
             peer: peer.parse::<IpAddr>().unwrap(),
-        };
+            proxied: false,
+        })
+    }
+
+    fn answer(&self, request: &OpsRequest) -> OpsAnswer {
         answer(
-            &request,
+            request,
             &Snapshot {
                 version: "1.2.3",
                 now: Wall(1_795_167_000_125),
@@ -279,6 +283,12 @@ fn stderr_is_not_shown_to_other_machines_where_a_key_is_needed() {
     assert!(shows(&world, "127.0.0.1"));
     assert!(shows(&world, "::1"));
     assert!(shows(&world, "::ffff:127.0.0.1"));
+    let proxied = OpsRequest {
+        path: OpsPath::Status,
+        peer: [127, 0, 0, 1].into(),
+        proxied: true,
+    };
+    assert!(!text(&world.answer(&proxied)).contains("Traceback"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! sessions and streams, beginning exchanges.
 
 use super::answer::{EVENT_STREAM, JSON, event_bytes, prime};
-use super::effect::{Effect, OpsAnswer, OpsRequest};
+use super::effect::{Effect, OpsAnswer};
 use super::exchange::{Exchange, Sink};
 use super::intent::{Intent, Local, LocalAnswer, Note, Opening, Sending};
 use super::parcel::{Asker, Parcel};
@@ -59,14 +59,12 @@ impl Worker {
             Intent::Front(principal, note) => self.open_front(id, principal, note),
             Intent::Post(place, text, note) => self.pass_on_post(id, place, text, note),
             Intent::Batch(batched) => self.begin_batch(id, *batched),
-            Intent::Ops(path, note) => {
+            Intent::Ops(request, note) => {
                 let Some(client) = self.client(id) else {
                     return;
                 };
-                let peer = client.address;
                 client.asked_shell = Some(note);
-                self.effects
-                    .push_back(Effect::Ops(id, OpsRequest { path, peer }));
+                self.effects.push_back(Effect::Ops(id, request));
             }
         }
     }

@@ -102,6 +102,8 @@ pub struct OpsRequest {
     pub path: OpsPath,
     /// The client's address.
     pub peer: IpAddr,
+    /// Whether the head says that a proxy passes it on; then `peer` is the proxy's, and says nothing of who asks.
+    pub proxied: bool,
 }
 
 /// The paths that show the process from outside.

@@ -1,7 +1,7 @@
 //! A client's HTTP request, understood: whether it is let in, what it is for, whose it is.
 
 use super::batch::takes_batches;
-use super::effect::OpsPath;
+use super::effect::{OpsPath, OpsRequest};
 use super::exchange::Sink;
 use super::intent::{Intent, Note, Reply};
 use super::message::Caller;
@@ -68,7 +68,15 @@ impl Worker {
                 return note.problem(403, "this Host is not a name of switchbox", Vec::new());
             }
             return match head.method {
-                Method::Get | Method::Head => Intent::Ops(ops, note.of(200, None)),
+                Method::Get | Method::Head => {
+                    let mut names = head.fields().map(|(name, _)| name);
+                    let request = OpsRequest {
+                        path: ops,
+                        peer: asking.address,
+                        proxied: names.any(is_of_proxy),
+                    };
+                    Intent::Ops(request, note.of(200, None))
+                }
                 Method::Options => note.reply(204, vec![("allow", OPS_METHODS.into())], Vec::new()),
                 _ => note.problem(
                     405,
@@ -272,6 +280,13 @@ pub(super) fn is_json_or_unsaid(content_type: &str) -> bool {
     ["application/json", "application/x-www-form-urlencoded"]
         .iter()
         .any(|known| kind.eq_ignore_ascii_case(known))
+}
+
+/// Whether a field of that name is one that proxies add for whom they ask.
+fn is_of_proxy(name: &str) -> bool {
+    ["forwarded", "via", "x-forwarded-for", "x-real-ip"]
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// What the access log gets to know of a request.

@@ -1,6 +1,6 @@
 //! What a client's request comes to, once it is understood and before anything is done about it.
 
-use super::effect::OpsPath;
+use super::effect::OpsRequest;
 use super::exchange::Exchange;
 use super::listener::Listen;
 use super::parcel::{ClientAnswer, Outgoing};
@@ -42,7 +42,7 @@ pub(super) enum Intent {
     /// Pass this on to the stream of the HTTP+SSE client that posted it.
     Post(Place, Vec<u8>, Box<RequestAnswered>),
     /// Ask the shell.
-    Ops(OpsPath, Box<RequestAnswered>),
+    Ops(OpsRequest, Box<RequestAnswered>),
 }
 
 /// An HTTP answer.

@@ -107,6 +107,32 @@ fn required_server_that_is_down_makes_switchbox_unready() {
 }
 
 #[test]
+fn stderr_is_not_shown_through_a_proxy_of_this_machine_where_a_key_is_needed() {
+    let servers = json!({ "a": child::server(json!({"dead": "first\nsecond"})) });
+    let auth = json!({"keys": ["0123456789abcdef"]});
+    let gateway = Setup::new(json!({ "mcpServers": servers, "auth": auth }))
+        .without_waiting()
+        .start();
+    let shows = |request: Request| {
+        let status = request.send(gateway.address).json();
+        let reason = status["servers"]["details"][0]["lastError"].to_string();
+        reason.contains("second")
+    };
+    clock::holds("this machine is shown it", || {
+        shows(Request::get("/status"))
+    });
+    for (name, value) in [
+        ("X-Forwarded-For", "203.0.113.9"),
+        ("x-real-ip", "203.0.113.9"),
+        ("Forwarded", "for=203.0.113.9"),
+        ("Via", "1.1 proxy"),
+    ] {
+        let asked = Request::get("/status").field(name, value);
+        assert!(!shows(asked), "{name}");
+    }
+}
+
+#[test]
 fn metrics_count_what_was_asked() {
     let gateway = gateway();
     let session = gateway.session();

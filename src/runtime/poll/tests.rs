@@ -531,6 +531,7 @@ fn questions_about_the_process_are_answered() {
     let request = OpsRequest {
         path: OpsPath::Live,
         peer: [127, 0, 0, 1].into(),
+        proxied: false,
     };
     world.player().wants.push_back(Effect::Ops(id, request));
     world.turn_until_told("200 [119, 101, 108, 108]");
