@@ -167,7 +167,7 @@ impl Refusal {
             Refusal::Params(fact) => format!("Invalid params: {fact}"),
             Refusal::ToolUnknown { name, note } => format!("Unknown tool: {name}{note}"),
             Refusal::PromptUnknown { name, note } => format!("Unknown prompt: {name}{note}"),
-            Refusal::ResourceUnknown { uri } => format!("Resource not found: {uri}"),
+            Refusal::ResourceUnknown { uri } => format!("Resource not found: {}", shown(uri)),
             Refusal::SessionUnknown => {
                 "Session not found: send initialize to begin a new one".into()
             }
@@ -289,6 +289,16 @@ mod tests {
                 .unwrap()
                 .contains("exit status: 1\nboom")
         );
+    }
+
+    #[test]
+    fn uri_is_cut_in_the_message_but_whole_in_the_data() {
+        let uri = format!("file:///{}", "x".repeat(400));
+        let refusal = Refusal::ResourceUnknown { uri: uri.clone() };
+        let value: serde_json::Value =
+            serde_json::from_slice(&refusal.to_json(Era::Legacy)).unwrap();
+        assert_eq!(value["data"]["uri"], uri);
+        assert!(value["message"].as_str().unwrap().len() < 200);
     }
 
     #[test]

@@ -322,7 +322,7 @@ impl Worker {
         let owner = |uri: &str| {
             catalog
                 .owner(uri)
-                .ok_or_else(|| Refusal::ResourceUnknown { uri: shown(uri) })
+                .ok_or_else(|| Refusal::ResourceUnknown { uri: uri.into() })
         };
         match method {
             Method::ToolsCall | Method::PromptsGet => {
@@ -388,7 +388,7 @@ impl Worker {
                         let place = catalog.template_owner(&uri);
                         place
                             .map(plain)
-                            .ok_or_else(|| Refusal::ResourceUnknown { uri: shown(&uri) })
+                            .ok_or_else(|| Refusal::ResourceUnknown { uri: uri.into() })
                     }
                 }
             }

@@ -222,9 +222,12 @@ fn resources_keep_their_uris_and_are_read_at_their_owner() {
 fn resource_of_nobody_is_refused_with_its_uri() {
     let plain = child::server(json!({"name": "p", "plain": true}));
     let gateway = Gateway::of(json!({ "p": plain }));
-    let answer = gateway.ask("resources/read", json!({"uri": "note://nobody/1"}));
-    assert_eq!(answer["error"]["code"], -32002);
-    assert_eq!(answer["error"]["data"]["uri"], "note://nobody/1");
+    // However long it is, since its client looks for it.
+    for uri in ["note://nobody/1", &format!("note://{}", "n".repeat(300))] {
+        let answer = gateway.ask("resources/read", json!({ "uri": uri }));
+        assert_eq!(answer["error"]["code"], -32002);
+        assert_eq!(answer["error"]["data"]["uri"], uri);
+    }
 }
 
 #[test]
