@@ -33,9 +33,9 @@ use std::sync::LazyLock;
 /// Whether a message carries the envelope of the modern era, whatever its method.
 pub(super) fn says_modern(envelope: &Envelope<'_>) -> bool {
     let text = envelope.text;
-    // Few legacy messages hold these words at all.
-    static WORDS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(VERSION));
-    WORDS.find(text).is_some()
+    // Few legacy messages hold the word at all. What stands before it has a slash, which some writers escape.
+    static WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("protocolVersion"));
+    WORD.find(text).is_some()
         && envelope
             .params
             .filter(|params| text[params.start] == b'{')
@@ -415,9 +415,30 @@ impl From<Mismatch> for Refusal {
 
 #[cfg(test)]
 mod tests {
+    use super::says_modern;
+    use crate::jsonrpc::envelope::Envelope;
     use crate::worker::scene::Scene;
     use serde_json::json;
     use std::time::Duration;
+
+    #[test]
+    fn era_is_seen_however_its_words_are_escaped() {
+        let check = |params: &str, expected| {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{params}}}"#);
+            let envelope = Envelope::parse(text.as_bytes()).unwrap();
+            assert_eq!(says_modern(&envelope), expected, "{params}");
+        };
+        check(
+            r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"v"}}"#,
+            true,
+        );
+        check(
+            r#"{"_meta":{"io.modelcontextprotocol\/protocolVersion":"v"}}"#,
+            true,
+        );
+        check(r#"{"_meta":{"protocolVersion":"v"}}"#, false);
+        check(r#"{"protocolVersion":"v"}"#, false);
+    }
 
     #[test]
     fn head_is_compared_with_what_is_understood_only_later() {
