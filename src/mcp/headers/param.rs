@@ -177,8 +177,8 @@ pub fn write_params(
     arguments: Option<Span>,
 ) {
     for param in params {
-        let value = param.find(text, arguments);
-        if let Some(value) = value.and_then(|found| param.shown(text, found.value)) {
+        let value = param.find(text, arguments).value;
+        if let Some(value) = value.and_then(|value| param.shown(text, value)) {
             let name = format!("{PARAM_PREFIX}{}", param.header);
             write::field(out, &name, encode(&value).as_bytes());
         }
@@ -220,34 +220,35 @@ pub fn check_params<'a>(
     Ok(())
 }
 
-/// An argument that was found.
+/// What was found of an argument.
 #[derive(Clone, Copy)]
 struct Found {
-    value: Span,
-    /// Whether another reader could find another: a member on the way stands there twice.
+    value: Option<Span>,
+    /// Whether another reader could find another, or one at all: a member on the way stands there twice.
     ambiguous: bool,
 }
 
 impl HeaderParam {
     /// The value at the end of the path: the last, as most readers have it, if there are several.
-    fn find(&self, text: &[u8], arguments: Option<Span>) -> Option<Found> {
+    fn find(&self, text: &[u8], arguments: Option<Span>) -> Found {
         let mut found = Found {
-            value: arguments?,
+            value: arguments,
             ambiguous: false,
         };
         for name in &self.path {
-            let mut all = parse::members(text, found.value)
+            let Some(object) = found.value else { break };
+            let mut all = parse::members(text, object)
                 .filter(|(key, _)| key.is(name))
                 .map(|(_, value)| value);
-            found.value = all.next()?;
+            found.value = all.next();
             if let Some(last) = all.last() {
                 found = Found {
-                    value: last,
+                    value: Some(last),
                     ambiguous: true,
                 };
             }
         }
-        Some(found)
+        found
     }
 
     /// A value as its header shows it, before it is encoded; `None` if headers do not show such values.
@@ -273,17 +274,17 @@ impl HeaderParam {
         arguments: Option<Span>,
     ) -> Result<(), Reason> {
         let found = self.find(text, arguments);
-        let shown = found.and_then(|found| self.shown(text, found.value));
-        let (field, found, shown) = match (field, found, shown) {
-            (None, _, None) => return Ok(()),
+        let shown = found.value.and_then(|value| self.shown(text, value));
+        let (field, value, shown) = match (field, found.value, shown) {
+            (None, _, None) if !found.ambiguous => return Ok(()),
             (None, _, Some(_)) => return Err(Reason::Missing),
-            (Some(field), Some(found), Some(shown)) => (field, found, shown),
-            (Some(_), _, _) => return Err(Reason::Differs),
+            (Some(field), Some(value), Some(shown)) => (field, value, shown),
+            _ => return Err(Reason::Differs),
         };
         let field = std::str::from_utf8(field).map_err(|_| Reason::Undecodable)?;
         let field = decode(field).ok_or(Reason::Undecodable)?;
         let same_number = || {
-            let is_number = !matches!(text[found.value.start], b'"' | b't' | b'f');
+            let is_number = !matches!(text[value.start], b'"' | b't' | b'f');
             let number = Decimal::parse(&field).filter(|_| is_number);
             self.kind == ParamKind::Integer && number.is_some() && number == Decimal::parse(&shown)
         };

@@ -276,6 +276,16 @@ fn fields_agree_with_arguments_or_are_named() {
         r#"{"region":"a","region":"b"}"#,
         "Mcp-Param-Region Differs",
     );
+    check(
+        &[],
+        r#"{"region":"eu","region":null}"#,
+        "Mcp-Param-Region Differs",
+    );
+    check(
+        &[],
+        r#"{"opts":{"dry":true},"opts":{}}"#,
+        "Mcp-Param-Dry-Run Differs",
+    );
     // What has no form in a header is for the server to judge.
     check(&[], r#"{"region":{}}"#, "agrees");
     check(
