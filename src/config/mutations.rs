@@ -188,6 +188,15 @@ fn mistakes_are_found_in_toml() {
         "3:12",
         &["set by the gateway itself"],
     );
+    for text in [
+        "[servers.a]\nurl = 'http://a'\nheaders = {mcp-method = 'b'}",
+        "[servers.a]\nurl = 'http://a'\nheaders = {MCP-Name = 'b'}",
+        "[servers.a]\nurl = 'http://a'\nheaders = {Mcp-Param-Region = 'b'}",
+        "[servers.a]\nurl = 'http://a'\nheaders = {Accept-Encoding = 'b'}",
+        "[servers.a]\nurl = 'http://a'\nheaders = {expect = 'b'}",
+    ] {
+        check(text, "3:12", &["set by the gateway itself"]);
+    }
     check(
         "[servers.a]\nurl = 'http://a'\nheaders = {'a b' = 'b'}",
         "3:12",

@@ -14,12 +14,16 @@ use std::path::PathBuf;
 /// Headers that frame or route a message, or belong to the protocol: they are ours to set.
 const RESERVED_HEADERS: &[&str] = &[
     "accept",
+    "accept-encoding",
     "connection",
     "content-length",
     "content-type",
+    "expect",
     "host",
     "keep-alive",
     "last-event-id",
+    "mcp-method",
+    "mcp-name",
     "mcp-protocol-version",
     "mcp-session-id",
     "proxy-connection",
@@ -28,6 +32,9 @@ const RESERVED_HEADERS: &[&str] = &[
     "transfer-encoding",
     "upgrade",
 ];
+
+/// The same for every header whose name begins so: they repeat what stands in the arguments of a call.
+const RESERVED_PREFIX: &str = "mcp-param-";
 
 impl Reader<'_> {
     pub(super) fn command(&mut self, entry: &Entry, fields: &Fields<'_>) -> Option<Command> {
@@ -185,7 +192,8 @@ impl Reader<'_> {
             let known = headers.iter().flatten().any(|(known, _)| *known == name);
             let fault = if name.is_empty() || !name.bytes().all(is_token) {
                 Some("cannot be the name of a header field")
-            } else if RESERVED_HEADERS.contains(&name.as_str()) {
+            } else if RESERVED_HEADERS.contains(&name.as_str()) || name.starts_with(RESERVED_PREFIX)
+            {
                 Some("is set by the gateway itself")
             } else if known {
                 Some("is there twice, case apart")
