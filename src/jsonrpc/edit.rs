@@ -4,6 +4,7 @@
 //! change names stays where it is, so that numbers, escapes, order and unknown members survive.
 
 use super::parse::{Cursor, Key, Span};
+use super::write;
 use std::borrow::Cow;
 
 /// What becomes of a member.
@@ -183,13 +184,7 @@ impl<'a> Edits<'a> {
             .sort_by_key(|(place, _)| (place.start, place.end));
         let grown: usize = self.changes.iter().map(|(_, new)| new.len()).sum();
         let mut out = Vec::with_capacity(self.text.len() + grown);
-        let mut at = 0;
-        for (place, new) in &self.changes {
-            out.extend_from_slice(&self.text[at..place.start]);
-            out.extend_from_slice(new);
-            at = place.end;
-        }
-        out.extend_from_slice(&self.text[at..]);
+        write::spliced(&mut out, self.text, &self.changes);
         Some(out)
     }
 

@@ -116,11 +116,11 @@ pub fn error_object(out: &mut Vec<u8>, code: i32, message: &str, data: &[u8]) {
 }
 
 /// Appends `text` with the places in `changes` replaced; they come in order and do not overlap.
-pub fn spliced(out: &mut Vec<u8>, text: &[u8], changes: &[(Span, &[u8])]) {
+pub fn spliced(out: &mut Vec<u8>, text: &[u8], changes: &[(Span, impl AsRef<[u8]>)]) {
     let mut at = 0;
     for (span, new) in changes {
         out.extend_from_slice(&text[at..span.start]);
-        out.extend_from_slice(new);
+        out.extend_from_slice(new.as_ref());
         at = span.end;
     }
     out.extend_from_slice(&text[at..]);
@@ -170,7 +170,7 @@ mod tests {
             &mut out,
             b"abcdef",
             &[
-                (Span { start: 1, end: 2 }, b"XX"),
+                (Span { start: 1, end: 2 }, &b"XX"[..]),
                 (Span { start: 4, end: 4 }, b"-"),
             ],
         );

@@ -151,28 +151,15 @@ pub fn answered_in(message: &[u8], id: &str) -> Vec<u8> {
                 true => Fate::Drop,
                 false => Fate::Keep,
             });
-            let member = Span {
-                start: value.start + 1,
-                end: value.start + 1,
-            };
-            edits.replace(member, with_comma(&related, stay));
+            edits.put_first(value, &[&related], stay);
             Fate::Keep
         });
         if !has_meta {
-            let member = [br#""_meta":{"#, &*related, b"}"].concat();
-            let front = Span {
-                start: result.start + 1,
-                end: result.start + 1,
-            };
-            edits.replace(front, with_comma(&member, stay));
+            edits.put_first(result, &[br#""_meta":{"#, &related, b"}"], stay);
         }
         Fate::Keep
     });
     edits.finished().into_owned()
-}
-
-fn with_comma(member: &[u8], stay: usize) -> Vec<u8> {
-    [member, if stay > 0 { b"," } else { b"" }].concat()
 }
 
 /// Whether a request asks for the call to become a task.
