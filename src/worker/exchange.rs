@@ -79,6 +79,8 @@ pub(super) struct Exchange {
 pub(super) struct Declared {
     /// What the client can be asked, as a legacy server would have to be told.
     pub(super) capabilities: ClientCapabilities,
+    /// The same as a modern server is told, if it must not be told what the client wrote.
+    pub(super) carried: Option<Arc<[u8]>>,
     /// The least serious level of log messages that it wants, if any.
     pub(super) level: Option<u8>,
     /// Whether it understands that a call becomes a task.

@@ -121,21 +121,29 @@ pub(super) fn outgoing(
     let mut token = params.modern.token.map(within);
     let of_hop = caller.era() == Era::Modern && params.modern.is_lasting();
     let mut hop = params.meta.filter(|_| of_hop).map(within);
+    let name = routed.name.as_ref();
+    let name = name.map(|(span, name)| (within(*span), Cow::Owned(write::quoted(name))));
+    let carried = caller
+        .declared
+        .as_ref()
+        .and_then(|it| it.carried.as_deref());
+    let carried = params.modern.capabilities.zip(carried);
+    let carried = carried.map(|(span, carried)| (within(span), Cow::Borrowed(carried)));
+    // What does not change is nothing at the front that becomes nothing.
+    let mut changes = [name, carried].map(Option::unwrap_or_default);
+    changes.sort_by_key(|(span, _)| span.start);
     let mut changed = Vec::with_capacity(text.len() + 16);
-    match &routed.name {
-        Some((span, name)) => {
-            let (span, name) = (within(*span), &*write::quoted(name));
-            write::spliced(&mut changed, text, &[(span, name)]);
-            // What comes after the name has moved by the difference in length.
-            for place in token.iter_mut().chain(&mut hop) {
-                if place.start > span.start {
-                    let shift = |at: usize| at + name.len() - (span.end - span.start);
-                    place.start = shift(place.start);
-                    place.end = shift(place.end);
-                }
-            }
-        }
-        None => changed.extend_from_slice(text),
+    write::spliced(&mut changed, text, &changes);
+    // What comes after a change has moved by the difference in length.
+    let moved = |at: usize| {
+        let before = changes.iter().filter(|(span, _)| span.start < at);
+        before.fold(at, |at, (span, new)| {
+            at + new.len() - (span.end - span.start)
+        })
+    };
+    for place in token.iter_mut().chain(&mut hop) {
+        place.start = moved(place.start);
+        place.end = moved(place.end);
     }
     let wishing = routed.wish.and_then(|wish| task::wishing(&changed, wish));
     if let Some(wishing) = wishing {

@@ -82,7 +82,7 @@ use answer::Response;
 use asks::Asks;
 use batch::Batch;
 use effect::{Effect, Input};
-use exchange::Exchange;
+use exchange::{Declared, Exchange};
 use guests::Guests;
 use lanes::Lanes;
 use letter::OwnMetas;
@@ -164,7 +164,7 @@ pub struct Worker {
     /// Ids of tasks, as clients know them.
     task_ids: TaskIds,
     /// What modern requests declared, by how it was written, and whether they understand tasks.
-    declarations: BTreeMap<Box<[u8]>, (ClientCapabilities, bool)>,
+    declarations: BTreeMap<Box<[u8]>, Declared>,
     /// What those declare who declare nothing.
     nothing: ClientCapabilities,
     own_metas: OwnMetas,

@@ -15,7 +15,7 @@ use crate::http::write::field;
 use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::parse::{self, Span};
 use crate::mcp::Era;
-use crate::mcp::bridge;
+use crate::mcp::bridge::request;
 use crate::mcp::caching::Caching;
 use crate::mcp::capabilities::{ClientCapabilities, TASKS};
 use crate::mcp::discover;
@@ -219,11 +219,9 @@ impl Worker {
             Some(card) => card.declared.clone(),
             None => {
                 let (capabilities, level) = (params.modern.capabilities, params.modern.level);
-                let (capabilities, tasks) = self.declared_capabilities(text, capabilities)?;
                 let declared = Declared {
-                    capabilities,
-                    tasks,
                     level: level.and_then(|span| params::level(text, span)),
+                    ..self.declared_capabilities(text, capabilities)?
                 };
                 *card = Card::of(&params, text, revision, &declared);
                 declared
@@ -320,18 +318,19 @@ impl Worker {
     fn nothing_declared(&self) -> Declared {
         Declared {
             capabilities: self.nothing.clone(),
+            carried: None,
             level: None,
             tasks: false,
         }
     }
 
-    /// What a client declared, in the form in which equal ones are equal. The same few objects come with
-    /// every request, so those that were read before are remembered by how they are written.
+    /// What a client declared, but for its level. The same few objects come with every request, so those that
+    /// were read before are remembered by how they are written.
     fn declared_capabilities(
         &mut self,
         text: &[u8],
         span: Option<Span>,
-    ) -> Result<(ClientCapabilities, bool), Refusal> {
+    ) -> Result<Declared, Refusal> {
         let written = span.map_or(&b"{}"[..], |span| span.of(text));
         if let Some(known) = self.declarations.get(written) {
             return Ok(known.clone());
@@ -340,8 +339,10 @@ impl Worker {
             let fact = format!("clientCapabilities exceed {CAPABILITIES_BYTES_MAX} bytes");
             return Err(Refusal::Meta(fact));
         }
-        let legacy = bridge::request::capabilities_for_legacy(&String::from_utf8_lossy(written));
-        let known = parse::check(legacy.as_bytes())
+        let declared = String::from_utf8_lossy(written);
+        let legacy = request::capabilities_for_legacy(&declared);
+        let carried = request::capabilities_within_modern(&declared);
+        let capabilities = parse::check(legacy.as_bytes())
             .ok()
             .and_then(|span| ClientCapabilities::parse(Revision::MODERN, legacy.as_bytes(), span))
             .ok_or_else(|| Refusal::Meta("clientCapabilities must be an object".into()))?;
@@ -351,7 +352,12 @@ impl Worker {
         };
         let tasks = parse::member(written, whole, "extensions")
             .is_some_and(|extensions| parse::member(written, extensions, TASKS).is_some());
-        let known = (known, tasks);
+        let known = Declared {
+            capabilities,
+            carried: (carried != declared).then(|| carried.into_bytes().into()),
+            level: None,
+            tasks,
+        };
         if self.declarations.len() >= CATALOGS_MAX {
             self.declarations.clear();
         }
@@ -417,8 +423,9 @@ impl From<Mismatch> for Refusal {
 mod tests {
     use super::says_modern;
     use crate::jsonrpc::envelope::Envelope;
+    use crate::mcp::Era;
     use crate::worker::scene::Scene;
-    use serde_json::json;
+    use serde_json::{Value, json};
     use std::time::Duration;
 
     #[test]
@@ -454,5 +461,30 @@ mod tests {
         };
         check("mcp-param-a: y\r\n", -32020);
         check("", -32020);
+    }
+
+    #[test]
+    fn server_is_told_of_no_extension_that_is_not_carried() {
+        let check = |declared: Value, expected: Value| {
+            let mut scene = Scene::new(Era::Modern);
+            let meta = json!({"progressToken": "mine", "z": [1]});
+            let params = json!({"name": "t", "arguments": {}, "_meta": meta});
+            scene.modern_with("tools/call", params, &declared);
+            let (_, asked) = scene.asked("tools/call");
+            let meta = &asked["params"]["_meta"];
+            assert_eq!(meta["io.modelcontextprotocol/clientCapabilities"], expected);
+            assert_eq!(meta["progressToken"], asked["id"], "{asked}");
+            assert_eq!(meta["z"], json!([1]), "{asked}");
+        };
+        let ui = json!({"mimeTypes": ["text/html"]});
+        let carried = json!({"elicitation": {}, "extensions": {"io.modelcontextprotocol/ui": ui}});
+        let mut more = carried.clone();
+        more["extensions"]["com.example/x"] = json!({});
+        check(carried.clone(), carried.clone());
+        check(more, carried);
+        check(
+            json!({"extensions": {"com.example/x": {"long": "name"}}}),
+            json!({}),
+        );
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! | | client legacy, server legacy | client modern, server modern | client legacy, server modern | client modern, server legacy |
 //! |---|---|---|---|---|
-//! | [`request`] | as it came | [`request::for_modern`] (the hop's own `_meta`) | [`request::for_modern`] | [`request::for_legacy`] |
+//! | [`request`] | as it came | as it came, but [`request::capabilities_within_modern`] | [`request::for_modern`] | [`request::for_legacy`] |
 //! | [`result`] | as it came | as it came | [`result::for_legacy`] | [`result::for_modern`] |
 //! | [`listing`] | as it came | as it came | [`listing::tool_for_legacy`] | [`listing::tool_for_modern`] |
 //! | [`error`] | as it came | [`error::translated`] | [`error::translated`] | [`error::translated`] |
