@@ -97,7 +97,8 @@ pub const EXCHANGE_TIMEOUT_MAX: Duration = Duration::from_secs(600);
 pub const REPLAY_BYTES_MAX: usize = 64 * 1024;
 /// Subscribed resources of one session. Past this: -32602.
 pub const SUBSCRIPTIONS_MAX: usize = 1024;
-/// Requests of servers that one session has not answered yet. Past this further ones are refused.
+/// Requests of servers that one session has not answered yet, and questions in one answer of a modern server. Past
+/// this further ones are refused.
 pub const CLIENT_REQUESTS_MAX: usize = 64;
 /// A client's answer to a server's request. Past this the server gets an error.
 pub const CLIENT_REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
@@ -208,8 +209,6 @@ pub const PARKED_TIMEOUT: Duration = Duration::from_secs(300);
 pub const GATHER_INTERVAL: Duration = Duration::from_millis(20);
 /// How often in a row a server may answer one call with questions instead.
 pub const ROUNDS_MAX: u32 = 16;
-/// Questions in one such answer.
-pub const ROUND_QUESTIONS_MAX: usize = 64;
 /// How long a client that listens waits for the servers of what it wants to hear of. What they have not granted by
 /// then is left out of what it is told that it will hear of.
 pub const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
