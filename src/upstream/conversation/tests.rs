@@ -1,0 +1,163 @@
+//! Whom what a server says is for, and what it is asked for on whose behalf.
+
+use super::*;
+use crate::config::{Command, EraChoice, Filter, Share, Transport};
+use crate::mcp::capabilities::ServerCapabilities;
+use crate::mcp::revision::Revision;
+
+pub(in crate::upstream) fn server(share: Share) -> Arc<Server> {
+    let command = Command {
+        program: "x".into(),
+        args: vec![],
+        env: Default::default(),
+        cwd: None,
+    };
+    Arc::new(Server {
+        name: "x".into(),
+        enabled: true,
+        tags: vec![],
+        transport: Transport::Stdio(command),
+        tools: Filter::default(),
+        prompts: Filter::default(),
+        resources: Filter::default(),
+        rename: BTreeMap::new(),
+        timeout: Duration::from_secs(60),
+        connections: 64,
+        share,
+        era: EraChoice::Auto,
+        required: false,
+    })
+}
+
+fn open(key: Key) -> Conversation {
+    let mut conversation = Conversation::new(Time::ZERO, key, server(Share::Shared), 1);
+    conversation.opened(
+        Time::ZERO,
+        Introduced {
+            revision: Revision::LATEST,
+            capabilities: ServerCapabilities {
+                prompts: false,
+                ..ServerCapabilities::EVERYTHING
+            },
+            name: String::new(),
+            version: String::new(),
+            instructions: String::new(),
+            said: Box::default(),
+        },
+    );
+    conversation
+}
+
+#[test]
+fn only_a_sole_user_is_given_what_is_addressed_to_nobody() {
+    let mut conversation = open(Key::base(0));
+    assert_eq!(conversation.sole_user(Time::ZERO), None);
+    conversation.join(1, None);
+    assert_eq!(conversation.sole_user(Time::ZERO), Some(1));
+    conversation.join(2, None);
+    assert_eq!(conversation.sole_user(Time::ZERO), None);
+    conversation.leave(Time::ZERO, 1);
+    assert_eq!(conversation.sole_user(Time::ZERO), None);
+    assert_eq!(conversation.sole_user(Time::ZERO + FAREWELL), Some(2));
+    conversation.unsettle(Time::ZERO + FAREWELL);
+    assert_eq!(conversation.sole_user(Time::ZERO + FAREWELL), None);
+}
+
+#[test]
+fn what_is_said_soon_after_anothers_answer_is_not_taken_for_ones_own() {
+    let mut conversation = open(Key::base(0));
+    let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
+    assert!(conversation.serves_only(at(0), Some(1)));
+    conversation.serve(at(0), Some(1));
+    assert!(conversation.serves_only(at(0), Some(1)));
+    assert!(!conversation.serves_only(at(0), Some(2)));
+    conversation.serve(at(5), Some(2));
+    conversation.serve(at(6), Some(2));
+    assert!(!conversation.serves_only(at(6), Some(1)));
+    assert!(!conversation.serves_only(at(6), Some(2)));
+    assert!(conversation.serves_only(at(10), Some(2)));
+    conversation.serve(at(20), None);
+    assert!(!conversation.serves_only(at(20), Some(2)));
+    assert!(conversation.serves_only(at(20), None));
+}
+
+#[test]
+fn subscription_lasts_until_its_last_subscriber_leaves() {
+    let mut conversation = open(Key::base(0));
+    conversation.join(1, None);
+    conversation.join(2, None);
+    conversation.subscribe(1, "a");
+    conversation.subscribe(2, "a");
+    conversation.subscribe(2, "b");
+    assert!(!conversation.unsubscribe(1, "a"));
+    assert_eq!(conversation.subscribers("a"), [2]);
+    assert_eq!(conversation.leave(Time::ZERO, 2), ["a", "b"]);
+    assert_eq!(conversation.subscribed().count(), 0);
+}
+
+#[test]
+fn server_is_asked_until_it_has_granted() {
+    let mut conversation = open(Key::base(0));
+    assert!(conversation.subscribe(1, "a") && conversation.subscribe(2, "a"));
+    conversation.grant("a");
+    conversation.grant("b");
+    assert!(!conversation.subscribe(3, "a") && conversation.subscribe(3, "b"));
+    conversation.grant_nothing();
+    assert!(conversation.subscribe(4, "a"));
+    conversation.grant("b");
+    conversation.unsubscribe(3, "b");
+    assert!(conversation.subscribe(3, "b"));
+}
+
+#[test]
+fn server_is_set_to_the_least_serious_level_that_anyone_wants() {
+    let mut conversation = open(Key::base(0));
+    conversation.join(1, None);
+    conversation.join(2, Some(3));
+    assert_eq!(conversation.level_to_set(), Some(3));
+    conversation.choose_level(1, 5);
+    assert_eq!(conversation.level_to_set(), None);
+    conversation.choose_level(1, 0);
+    assert_eq!(conversation.level_to_set(), Some(0));
+}
+
+#[test]
+fn lists_are_fetched_in_order_and_once_more_if_they_changed_meanwhile() {
+    let mut conversation = open(Key::base(0));
+    assert!(conversation.relist());
+    assert_eq!(conversation.next_list(), Some(Kind::Tools));
+    assert!(conversation.paged(true) && !conversation.paged(false));
+    assert_eq!(conversation.next_list(), Some(Kind::Resources));
+    assert!(!conversation.relist());
+    assert!(conversation.listed().is_none());
+    conversation.paged(false);
+    conversation.paged(false);
+    assert!(conversation.listed().unwrap().1);
+    assert!(conversation.listed().is_none() && conversation.relist());
+}
+
+#[test]
+fn call_waits_for_the_first_restart_and_is_refused_with_the_cause_after_that() {
+    let mut conversation = open(Key::base(0));
+    conversation.failed(Time::ZERO, "exit status: 1");
+    assert_eq!(conversation.unavailable(Time::ZERO), None);
+    conversation.reopen(Time::ZERO);
+    assert_eq!(conversation.unavailable(Time::ZERO), None);
+    conversation.failed(Time::ZERO, "exit status: 1");
+    let reason = conversation.unavailable(Time::ZERO).unwrap();
+    assert!(
+        reason.starts_with("exit status: 1; next try in "),
+        "{reason}"
+    );
+}
+
+#[test]
+fn call_to_a_server_that_never_answered_is_refused_at_once() {
+    let conversation = Conversation::new(Time::ZERO, Key::base(0), server(Share::Shared), 1);
+    assert!(
+        conversation
+            .unavailable(Time::ZERO)
+            .unwrap()
+            .contains("not answered initialize")
+    );
+}
