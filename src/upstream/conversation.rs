@@ -8,7 +8,7 @@ use super::key::Key;
 use super::stderr::Stderr;
 use crate::config::Server;
 use crate::config::limits::LIST_PAGES_MAX;
-use crate::id::SessionKey;
+use crate::id::{SessionKey, WorkerId};
 use crate::mcp::Era;
 use crate::mcp::handshake::Introduced;
 use crate::mcp::listing::{Kind, Listing};
@@ -44,7 +44,7 @@ pub struct Conversation {
     pub state: State,
     /// The last lines of the child's stderr.
     pub stderr: Stderr,
-    /// Since when nobody uses it.
+    /// Since when nobody uses it, as far as is known here.
     pub idle_since: Time,
     /// What the server last said of itself.
     pub introduced: Option<Introduced>,
@@ -52,8 +52,8 @@ pub struct Conversation {
     /// Who uses it, and the least serious level each wants to hear of, if it chose one.
     users: BTreeMap<SessionKey, Option<u8>>,
     strangers_until: Time,
-    /// Whether callers without a session use it, who never leave.
-    has_strangers: bool,
+    /// The workers from which callers without a session use it directly, one bit each.
+    strangers: u64,
     served: Served,
     /// The least serious level that any of those wants to hear of.
     strangers_level: Option<u8>,
@@ -96,7 +96,7 @@ impl Conversation {
             backoff: Backoff::new(seed),
             users: BTreeMap::new(),
             strangers_until: Time::ZERO,
-            has_strangers: false,
+            strangers: 0,
             served: Served::default(),
             strangers_level: None,
             subscriptions: BTreeMap::new(),
@@ -251,9 +251,15 @@ impl Conversation {
         true
     }
 
-    /// Notes that callers without a session use it.
-    pub fn join_stranger(&mut self) {
-        self.has_strangers = true;
+    /// Notes that callers without a session use it directly from that worker, until [`Self::strangers_left`].
+    pub fn join_stranger(&mut self, worker: WorkerId) {
+        self.strangers |= 1 << worker.0;
+    }
+
+    /// Notes that no caller without a session uses it directly from that worker any more.
+    pub fn strangers_left(&mut self, now: Time, worker: WorkerId) {
+        self.strangers &= !(1 << worker.0);
+        self.unsettle(now);
     }
 
     /// Notes that a session has ended; gives the URIs that nobody is subscribed to any more.
@@ -275,10 +281,11 @@ impl Conversation {
         orphans
     }
 
-    /// Notes that nobody may be given what the server says of its own accord for a while: a client has
-    /// given up on an exchange that the server may still be busy with.
+    /// Notes that a caller without a session uses it, who does not say when it is through: nobody may be given what
+    /// the server says of its own accord for a while.
     pub fn unsettle(&mut self, now: Time) {
         self.strangers_until = now + FAREWELL;
+        self.idle_since = now;
     }
 
     /// Notes that a request was answered, or will not be.
@@ -312,16 +319,16 @@ impl Conversation {
         }
         let mut users = self.users.keys();
         match (users.next(), users.next()) {
-            (Some(&session), None) if now >= self.strangers_until && !self.has_strangers => {
+            (Some(&session), None) if now >= self.strangers_until && self.strangers == 0 => {
                 Some(session)
             }
             _ => None,
         }
     }
 
-    /// Whether any session uses it.
+    /// Whether anybody uses it who says when that is over.
     pub fn has_users(&self) -> bool {
-        !self.users.is_empty()
+        !self.users.is_empty() || self.strangers != 0
     }
 
     /// Whether a session uses it.

@@ -340,6 +340,7 @@ impl Worker {
             Parcel::Attach(asker, from) => self.attach(&asker, from),
             Parcel::Opened(key, standing) => self.slice_told(&key, standing),
             Parcel::Joined(key, user) => self.user_joined(&key, user),
+            Parcel::StrangersLeft(key, from) => self.strangers_left(&key, from),
             Parcel::Forgotten(key, epoch) => self.forgotten(&key, epoch),
             Parcel::Unreachable(key, cause) => self.unreachable(&key, &cause),
             Parcel::EraFound(key, era) => self.era_found(&key, era),

@@ -38,6 +38,8 @@ pub enum Parcel {
     Opened(Arc<Key>, Standing),
     /// After that answer: this session, or callers without any, count among the conversation's users.
     Joined(Arc<Key>, Option<SessionKey>),
+    /// To an HTTP conversation's owner: callers without any have not used it from that worker for a while.
+    StrangersLeft(Arc<Key>, WorkerId),
     /// To an HTTP conversation's owner: the server has forgotten the session that was opened as this.
     Forgotten(Arc<Key>, u32),
     /// To an HTTP conversation's owner: the server could not be connected to.

@@ -63,18 +63,15 @@ impl Scene {
 
     /// One whose server `s` is reached over HTTP, and says nothing.
     pub(super) fn over_http(era: Era) -> Scene {
-        let mut config = config(era);
-        let mut server = (*config.servers[0]).clone();
-        server.transport = Transport::Http(Http {
-            scheme: Scheme::Http,
-            host: "s".into(),
-            port: 80,
-            path: "/mcp".into(),
-            headers: Vec::new(),
-            speaks: Speaks::Streamable,
-        });
-        config.servers = vec![Arc::new(server)];
-        Scene::of(era, Manners::None, config)
+        Scene::of(era, Manners::None, config_over_http(era))
+    }
+
+    /// One whose server `s` is reached over HTTP, legacy and open, with the tools `t` and `u` and resources.
+    pub(super) fn well_over_http() -> Scene {
+        let config = config_over_http(Era::Legacy);
+        let mut scene = Scene::of(Era::Legacy, Manners::Good, config);
+        scene.pass(Duration::from_millis(100));
+        scene
     }
 
     /// One with so many legacy servers `s0`, `s1` and so on, whose tools carry their names.
@@ -173,39 +170,43 @@ impl Scene {
         if self.manners == Manners::Good && self.children.contains(&id) {
             self.manners(id);
         }
+        if self.manners == Manners::Good && self.links.contains(&id) {
+            self.manners_over_http(id);
+        }
     }
 
     /// Answers what every server answers alike.
     fn manners(&mut self, child: ConnectionId) {
         for asked in self.lines(child) {
-            let result = match asked["method"].as_str() {
-                Some("initialize") => json!({
-                    "protocolVersion": Revision::LATEST.name(), "capabilities": capabilities(),
-                    "serverInfo": {"name": "s", "version": "1"},
-                }),
-                Some("server/discover") => json!({
-                    "resultType": "complete", "supportedVersions": [Revision::MODERN.name()],
-                    "capabilities": capabilities(), "ttlMs": 0, "cacheScope": "private",
-                }),
-                Some("tools/list") => json!({"tools": [
-                    {"name": "t", "inputSchema": {"type": "object"}},
-                    {"name": "u", "inputSchema": {"type": "object"}},
-                    {"name": "h", "inputSchema": {"type": "object", "properties": {
-                        "a": {"type": "string", "x-mcp-header": "a"},
-                    }}},
-                ]}),
-                Some("resources/list") => {
-                    json!({"resources": [{"uri": "a:1", "name": "1"}]})
-                }
-                Some("resources/templates/list") => json!({"resourceTemplates": []}),
-                Some("logging/setLevel") => json!({}),
-                _ => {
+            match usual_result(&asked) {
+                Some(result) => self.answers(child, &asked, &result),
+                None => {
                     let line = format!("{asked}\n");
                     self.written.entry(child).or_default().extend(line.bytes());
-                    continue;
                 }
-            };
-            self.answers(child, &asked, &result);
+            }
+        }
+    }
+
+    /// The same on a connection over HTTP, on which there is one request at a time.
+    fn manners_over_http(&mut self, link: ConnectionId) {
+        let request = self.heard(link);
+        let body = request.split("\r\n\r\n").nth(1).unwrap_or_default();
+        let asked: Value = serde_json::from_str(body).unwrap_or_default();
+        let without_body = |status| format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+        if let Some(result) = usual_result(&asked) {
+            self.responds(link, &asked, &result);
+        } else if request.starts_with("GET ") {
+            let refused = without_body("405 Method Not Allowed");
+            self.handle(Input::Received(link, refused.as_bytes()));
+        } else if asked["method"].is_string() && asked["id"].is_null() {
+            let accepted = without_body("202 Accepted");
+            self.handle(Input::Received(link, accepted.as_bytes()));
+        } else {
+            self.written
+                .entry(link)
+                .or_default()
+                .extend(request.bytes());
         }
     }
 
@@ -484,6 +485,46 @@ impl Scene {
 
 fn capabilities() -> Value {
     json!({"tools": {}, "resources": {"subscribe": true}, "logging": {}})
+}
+
+/// What every server answers to that.
+fn usual_result(asked: &Value) -> Option<Value> {
+    Some(match asked["method"].as_str()? {
+        "initialize" => json!({
+            "protocolVersion": Revision::LATEST.name(), "capabilities": capabilities(),
+            "serverInfo": {"name": "s", "version": "1"},
+        }),
+        "server/discover" => json!({
+            "resultType": "complete", "supportedVersions": [Revision::MODERN.name()],
+            "capabilities": capabilities(), "ttlMs": 0, "cacheScope": "private",
+        }),
+        "tools/list" => json!({"tools": [
+            {"name": "t", "inputSchema": {"type": "object"}},
+            {"name": "u", "inputSchema": {"type": "object"}},
+            {"name": "h", "inputSchema": {"type": "object", "properties": {
+                "a": {"type": "string", "x-mcp-header": "a"},
+            }}},
+        ]}),
+        "resources/list" => json!({"resources": [{"uri": "a:1", "name": "1"}]}),
+        "resources/templates/list" => json!({"resourceTemplates": []}),
+        "logging/setLevel" => json!({}),
+        _ => return None,
+    })
+}
+
+fn config_over_http(era: Era) -> Config {
+    let mut config = config(era);
+    let mut server = (*config.servers[0]).clone();
+    server.transport = Transport::Http(Http {
+        scheme: Scheme::Http,
+        host: "s".into(),
+        port: 80,
+        path: "/mcp".into(),
+        headers: Vec::new(),
+        speaks: Speaks::Streamable,
+    });
+    config.servers = vec![Arc::new(server)];
+    config
 }
 
 fn config(era: Era) -> Config {

@@ -6,10 +6,12 @@ use super::letter::{Letter, misfit, suited};
 use super::link::Errand;
 use super::parcel::{self, Asker, Forward, Opened, Outgoing, Parcel, Standing};
 use super::{Worker, exchange_ticket, wire_id};
+use crate::config::limits::CONVERSATION_IDLE_TIMEOUT;
 use crate::config::{Http, Server, Share, Transport};
 use crate::id::{ConnectionId, ExchangeId, Home, SessionKey};
 use crate::mcp::Era;
 use crate::mcp::bridge::input;
+use crate::time::Time;
 use crate::upstream::key::Key;
 use crate::upstream::pool::Lease;
 use std::collections::{BTreeMap, VecDeque};
@@ -25,6 +27,8 @@ pub(super) struct Slice {
     /// Who uses it from here, callers without a session as one, and whether its owner knows. Nobody's
     /// request is sent before: what the server says of its own accord could be given to another.
     users: BTreeMap<Option<SessionKey>, Known>,
+    /// When it was used last.
+    used_at: Time,
 }
 
 /// Whether a conversation's owner knows of a user.
@@ -41,6 +45,7 @@ impl Default for Slice {
             head: Arc::from([]),
             turns: VecDeque::new(),
             users: BTreeMap::new(),
+            used_at: Time::ZERO,
         }
     }
 }
@@ -124,6 +129,7 @@ impl Worker {
         let Some(slice) = self.slices.get_mut(&key) else {
             return;
         };
+        slice.used_at = self.now;
         if slice.users.get(&user) != Some(&Known::Yes) {
             return slice.turns.push_back(id);
         }
@@ -193,6 +199,9 @@ impl Worker {
             return;
         }
         slice.users.insert(user, Known::NotYet);
+        if user.is_none() {
+            self.wake_at(self.now + CONVERSATION_IDLE_TIMEOUT);
+        }
         let asker = Asker {
             key: (**key).clone(),
             session,
@@ -347,6 +356,35 @@ impl Worker {
         for slice in self.slices.values_mut() {
             slice.users.remove(&Some(session));
         }
+    }
+
+    /// Has the owners of conversations know that callers without a session have not used them from here for a while;
+    /// when to look again. A server's first conversation is never ended, so that nobody has to leave it.
+    pub(super) fn sweep_slices(&mut self) -> Time {
+        let now = self.now;
+        let mut next = Time::NEVER;
+        let mut left = Vec::new();
+        for (key, slice) in &mut self.slices {
+            if key.is_base() || slice.users.get(&None) != Some(&Known::Yes) {
+                continue;
+            }
+            if slice.used_at + CONVERSATION_IDLE_TIMEOUT <= now {
+                let mut own = self.pendings.iter().map(|(_, pending)| pending);
+                if slice.turns.is_empty()
+                    && !own.any(|own| own.session.is_none() && own.key == *key)
+                {
+                    slice.users.remove(&None);
+                    left.push(Arc::new(key.clone()));
+                    continue;
+                }
+                slice.used_at = now;
+            }
+            next = next.min(slice.used_at + CONVERSATION_IDLE_TIMEOUT);
+        }
+        for key in left {
+            self.post(self.owner(&key), Parcel::StrangersLeft(key, self.id));
+        }
+        next
     }
 
     /// The head of requests to an HTTP server, up to their length.

@@ -4,6 +4,7 @@ use super::Worker;
 use super::effect::Close;
 use super::parcel::{Asker, Parcel, Standing};
 use super::partner::Listening;
+use crate::config::limits::CONVERSATION_IDLE_TIMEOUT;
 use crate::event::Event;
 use crate::id::WorkerId;
 use crate::mcp::bridge::need::Need;
@@ -32,12 +33,21 @@ impl Worker {
         if let Some(partner) = self.partners.get_mut(&asker.key) {
             partner.attached |= 1 << from.0;
             if asker.session.is_none() {
-                partner.conversation.join_stranger();
+                partner.conversation.join_stranger(from);
             }
             let standing = partner.standing(now);
             let user = asker.session.as_ref().map(|session| session.key);
             self.post(from, Parcel::Opened(key.clone(), standing));
             self.post(from, Parcel::Joined(key, user));
+        }
+    }
+
+    /// No caller without a session uses a conversation from that worker any more.
+    pub(super) fn strangers_left(&mut self, key: &Key, from: WorkerId) {
+        let now = self.now;
+        if let Some(partner) = self.partners.get_mut(key) {
+            partner.conversation.strangers_left(now, from);
+            self.wake_at(now + CONVERSATION_IDLE_TIMEOUT);
         }
     }
 

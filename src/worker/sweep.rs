@@ -15,8 +15,7 @@ use super::peers::Peer;
 use super::shown::CATALOG_SWEEP_INTERVAL;
 use super::{Worker, connection_id, exchange_id, exchange_ticket};
 use crate::config::limits::{
-    CONVERSATION_IDLE_TIMEOUT, INITIALIZE_TIMEOUT, LIST_CHANGED_INTERVAL, PROBE_TIMEOUT,
-    STREAM_KEEP_ALIVE,
+    INITIALIZE_TIMEOUT, LIST_CHANGED_INTERVAL, PROBE_TIMEOUT, STREAM_KEEP_ALIVE,
 };
 use crate::event::{Event, SessionEnd};
 use crate::http::sse::KEEP_ALIVE;
@@ -49,6 +48,7 @@ impl Worker {
             self.sweep_clients(),
             self.sweep_exchanges(),
             self.sweep_pendings(),
+            self.sweep_slices(),
             self.sweep_partners(),
             self.sweep_links(),
             self.sweep_feeds(),
@@ -259,17 +259,7 @@ impl Worker {
                     next = next.min(at);
                 }
             }
-            let Some(partner) = self.partners.get(&key) else {
-                continue;
-            };
-            if !key.is_base() && !partner.conversation.has_users() && partner.waiting.is_empty() {
-                let until = partner.conversation.idle_since + CONVERSATION_IDLE_TIMEOUT;
-                if until <= now {
-                    self.retire(&key);
-                } else {
-                    next = next.min(until);
-                }
-            }
+            next = next.min(self.sweep_users(&key));
         }
         next
     }

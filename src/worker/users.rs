@@ -1,12 +1,15 @@
 //! The sessions that use a conversation: what their coming, choosing and going means for its server.
 
+use super::heard::InFlight;
 use super::partner::uri_params;
 use super::{Worker, ticket};
+use crate::config::limits::CONVERSATION_IDLE_TIMEOUT;
 use crate::id::{ConnectionId, SessionKey};
 use crate::jsonrpc::write;
 use crate::mcp::Era;
 use crate::mcp::method::Method;
 use crate::mcp::params::LEVELS;
+use crate::time::Time;
 use crate::upstream::key::Key;
 
 impl Worker {
@@ -44,8 +47,29 @@ impl Worker {
                 }
             }
             self.set_level(&key);
-            self.wake_at(now + crate::config::limits::CONVERSATION_IDLE_TIMEOUT);
+            self.wake_at(now + CONVERSATION_IDLE_TIMEOUT);
         }
+    }
+
+    /// Ends a conversation that nobody has used for a while, unless it is its server's first; when to look again.
+    pub(super) fn sweep_users(&mut self, key: &Key) -> Time {
+        let now = self.now;
+        let Some(partner) = self.partners.get(key) else {
+            return Time::NEVER;
+        };
+        if key.is_base() || partner.conversation.has_users() || !partner.waiting.is_empty() {
+            return Time::NEVER;
+        }
+        let until = partner.conversation.idle_since + CONVERSATION_IDLE_TIMEOUT;
+        if until > now {
+            return until;
+        }
+        // Callers without a session do not say when they are through.
+        if self.in_flight(key) != InFlight::Nobodys {
+            return now + CONVERSATION_IDLE_TIMEOUT;
+        }
+        self.retire(key);
+        Time::NEVER
     }
 
     pub(super) fn level_chosen(&mut self, session: SessionKey, level: u8) {
@@ -120,5 +144,51 @@ impl Worker {
                 .partners
                 .get(key)
                 .is_some_and(|partner| partner.child == Some(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::scene::Scene;
+    use serde_json::json;
+    use std::time::Duration;
+
+    /// Conversations other than the server's first.
+    fn others(scene: &Scene) -> usize {
+        let partners = scene.worker.partners.keys();
+        partners.filter(|key| !key.is_base()).count()
+    }
+
+    #[test]
+    fn conversation_of_callers_without_a_session_lasts_while_they_use_it() {
+        for mut scene in [Scene::new(Era::Legacy), Scene::well_over_http()] {
+            let calls = |scene: &mut Scene| {
+                let declared = json!({"experimental": {"x": {}}});
+                let params = json!({"name": "t", "arguments": {}});
+                let client = scene.modern_with("tools/call", params, &declared);
+                scene.pass(Duration::from_millis(100));
+                client
+            };
+            for _ in 0..4 {
+                let client = calls(&mut scene);
+                scene.pass(CONVERSATION_IDLE_TIMEOUT * 3 / 4);
+                let heard = scene.heard(client);
+                assert!(!heard.contains("error"), "{heard}");
+                assert_eq!(others(&scene), 1);
+                let result = json!({"content": []});
+                if scene.children.is_empty() {
+                    let (link, asked) = scene.posted("tools/call");
+                    scene.responds(link, &asked, &result);
+                } else {
+                    let (child, asked) = scene.asked("tools/call");
+                    scene.answers(child, &asked, &result);
+                }
+                let heard = scene.heard(client);
+                assert!(heard.contains("\"content\""), "{heard}");
+            }
+            scene.pass(CONVERSATION_IDLE_TIMEOUT * 5 / 2);
+            assert_eq!(others(&scene), 0);
+        }
     }
 }
