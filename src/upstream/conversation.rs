@@ -51,6 +51,8 @@ pub struct Conversation {
     backoff: Backoff,
     /// Who uses it, and the least serious level each wants to hear of, if it chose one.
     users: BTreeMap<SessionKey, Option<u8>>,
+    /// Who only listens for changes, and is told of nothing else.
+    listeners: BTreeSet<SessionKey>,
     strangers_until: Time,
     /// The workers from which callers without a session use it directly, one bit each.
     strangers: u64,
@@ -95,6 +97,7 @@ impl Conversation {
             introduced: None,
             backoff: Backoff::new(seed),
             users: BTreeMap::new(),
+            listeners: BTreeSet::new(),
             strangers_until: Time::ZERO,
             strangers: 0,
             served: Served::default(),
@@ -251,6 +254,11 @@ impl Conversation {
         true
     }
 
+    /// Notes that a stream on which a client listens for changes uses it; whether it is new here.
+    pub fn join_listener(&mut self, session: SessionKey) -> bool {
+        self.listeners.insert(session)
+    }
+
     /// Notes that callers without a session use it directly from that worker, until [`Self::strangers_left`].
     pub fn join_stranger(&mut self, worker: WorkerId) {
         self.strangers |= 1 << worker.0;
@@ -264,7 +272,7 @@ impl Conversation {
 
     /// Notes that a session has ended; gives the URIs that nobody is subscribed to any more.
     pub fn leave(&mut self, now: Time, session: SessionKey) -> Vec<String> {
-        if self.users.remove(&session).is_none() {
+        if self.users.remove(&session).is_none() && !self.listeners.remove(&session) {
             return Vec::new();
         }
         self.strangers_until = now + FAREWELL;
@@ -312,28 +320,44 @@ impl Conversation {
         other.is_none_or(|at| now >= at + FAREWELL)
     }
 
-    /// The one session that anything the server says must be meant for; `None` if it could be another.
+    /// The one session that anything the server says must be meant for; `None` if it could be another. Who listens for
+    /// changes is meant by nothing else.
     pub fn sole_user(&self, now: Time) -> Option<SessionKey> {
         if self.key.session.is_some() {
             return self.key.session;
         }
         let mut users = self.users.keys();
         match (users.next(), users.next()) {
-            (Some(&session), None) if now >= self.strangers_until && self.strangers == 0 => {
-                Some(session)
-            }
+            (Some(&session), None) if self.is_quiet(now) => Some(session),
             _ => None,
         }
     }
 
+    /// Whether nobody uses it, or has lately, but those who are known to.
+    fn is_quiet(&self, now: Time) -> bool {
+        now >= self.strangers_until && self.strangers == 0
+    }
+
+    /// The one session that a change must be meant for which nobody is subscribed to by that name; `None` if it could
+    /// be another.
+    pub fn sole_subscriber(&self, now: Time) -> Option<SessionKey> {
+        let mut listeners = self.listeners.iter();
+        let sole = match (self.users.is_empty(), listeners.next(), listeners.next()) {
+            (_, None, _) => self.sole_user(now),
+            (true, Some(&listener), None) if self.is_quiet(now) => Some(listener),
+            _ => None,
+        };
+        sole.filter(|sole| self.subscriptions_of(*sole) > 0)
+    }
+
     /// Whether anybody uses it who says when that is over.
     pub fn has_users(&self) -> bool {
-        !self.users.is_empty() || self.strangers != 0
+        !self.users.is_empty() || !self.listeners.is_empty() || self.strangers != 0
     }
 
     /// Whether a session uses it.
     pub fn has_user(&self, session: SessionKey) -> bool {
-        self.users.contains_key(&session)
+        self.users.contains_key(&session) || self.listeners.contains(&session)
     }
 
     /// Notes the level that a session chose.

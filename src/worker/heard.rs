@@ -254,11 +254,10 @@ impl Worker {
         let (Some(uri), Some(partner)) = (uri, self.partners.get(key)) else {
             return;
         };
-        // A server may name a part of what was subscribed to; then only a sole user is certain.
+        // A server may name a part of what was subscribed to; then only who is there alone is certain.
         let mut subscribers = partner.conversation.subscribers(&uri).to_vec();
         if subscribers.is_empty() {
-            let sole = partner.conversation.sole_user(self.now);
-            subscribers.extend(sole.filter(|s| partner.conversation.subscriptions_of(*s) > 0));
+            subscribers.extend(partner.conversation.sole_subscriber(self.now));
         }
         // Which of our own streams it came on is nobody's business.
         // Of a conversation that broke since, the era is not known any more.

@@ -411,9 +411,7 @@ impl Worker {
 /// Whether a message that reached a listener is one of what it was told that it will hear of: it may have been said
 /// before that was decided.
 pub(super) fn tells(listener: &Listener, message: &[u8]) -> bool {
-    let Some(granted) = listener.granted.get() else {
-        return true;
-    };
+    let granted = listener.granted.get();
     let Ok(envelope) = Envelope::parse(message) else {
         return false;
     };
@@ -425,12 +423,15 @@ pub(super) fn tells(listener: &Listener, message: &[u8]) -> bool {
         parse::string(message, span)
     };
     match Method::parse(&method) {
-        Method::ResourceUpdated => granted.wants(Method::ResourceUpdated, member("uri").as_deref()),
-        Method::TaskChanged => member("taskId").is_some_and(|id| {
+        Method::ToolsChanged | Method::PromptsChanged | Method::ResourcesChanged => true,
+        Method::ResourceUpdated => granted
+            .is_none_or(|granted| granted.wants(Method::ResourceUpdated, member("uri").as_deref())),
+        Method::TaskChanged => granted.is_none_or(|granted| {
             let mut ids = granted.task_ids.iter();
-            ids.any(|own| *own == id)
+            member("taskId").is_some_and(|id| ids.any(|own| *own == id))
         }),
-        _ => true,
+        // Nothing else may be said on such a stream (2026-07-28 basic/utilities/subscriptions).
+        _ => false,
     }
 }
 
@@ -440,6 +441,8 @@ mod tests {
     use crate::mcp::Era;
     use crate::worker::Front;
     use crate::worker::scene::Scene;
+    use serde_json::json;
+    use std::time::Duration;
 
     #[test]
     fn client_whose_stream_cannot_begin_does_not_count() {
@@ -456,6 +459,24 @@ mod tests {
         };
         scene.worker.begin_listening(connection, listen);
         assert_eq!(scene.worker.listeners.len(), 0);
+    }
+
+    #[test]
+    fn listener_is_told_of_nothing_but_what_it_listens_for() {
+        let mut scene = Scene::new(Era::Legacy);
+        let client = scene.listens(&["a:1"]);
+        let (child, subscribe) = scene.asked("resources/subscribe");
+        scene.answers(child, &subscribe, &json!({}));
+        assert_eq!(scene.told(client), Some(json!(["a:1"])));
+        scene.pass(Duration::from_secs(12));
+        for method in ["notifications/message", "notifications/other"] {
+            let params = json!({"level": "error", "data": "d"});
+            let message = json!({"jsonrpc": "2.0", "method": method, "params": params});
+            scene.says(child, &message);
+        }
+        assert_eq!(scene.heard(client), "");
+        scene.updates("a:1");
+        assert!(scene.heard(client).contains("\"a:1\""));
     }
 
     #[test]

@@ -122,7 +122,13 @@ impl Worker {
         let Some(partner) = self.partners.get_mut(&asker.key) else {
             return Ok(());
         };
-        if !session.is_ended() && partner.conversation.join(session.key, session.level()) {
+        let conversation = &mut partner.conversation;
+        let joins = match session.listener {
+            _ if session.is_ended() => false,
+            Some(_) => conversation.join_listener(session.key),
+            None => conversation.join(session.key, session.level()),
+        };
+        if joins {
             partner.sessions.insert(session.key, session.clone());
             self.set_level(&asker.key);
         }

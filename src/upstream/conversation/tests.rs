@@ -64,6 +64,23 @@ fn only_a_sole_user_is_given_what_is_addressed_to_nobody() {
 }
 
 #[test]
+fn who_only_listens_is_given_changes_and_nothing_else() {
+    let mut conversation = open(Key::base(0));
+    conversation.join_listener(1);
+    conversation.subscribe(1, "a");
+    assert_eq!(conversation.sole_user(Time::ZERO), None);
+    assert_eq!(conversation.sole_subscriber(Time::ZERO), Some(1));
+    conversation.join(2, None);
+    assert_eq!(conversation.sole_user(Time::ZERO), Some(2));
+    assert_eq!(conversation.sole_subscriber(Time::ZERO), None);
+    assert_eq!(conversation.leave(Time::ZERO, 1), ["a"]);
+    conversation.subscribe(2, "b");
+    let later = Time::ZERO + FAREWELL;
+    assert_eq!(conversation.sole_subscriber(Time::ZERO), None);
+    assert_eq!(conversation.sole_subscriber(later), Some(2));
+}
+
+#[test]
 fn what_is_said_soon_after_anothers_answer_is_not_taken_for_ones_own() {
     let mut conversation = open(Key::base(0));
     let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
