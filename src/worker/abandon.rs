@@ -2,7 +2,7 @@
 
 use super::effect::Close;
 use super::exchange::{Awaits, Exchange, Sink};
-use super::forward::Awaiter;
+use super::forward::{Awaiter, Step};
 use super::lanes::Use;
 use super::link::Errand;
 use super::parcel::{Abandoned, Parcel, Relay};
@@ -21,6 +21,8 @@ use std::time::Duration;
 
 /// How long a server may still be busy with an exchange that was given up.
 const GHOST_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a server may still answer what a conversation asked for itself and does not want to know any more.
+const STEP_GHOST_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Worker {
     /// Ends an exchange whose answer nobody waits for any more, and lets its server know.
@@ -191,14 +193,23 @@ impl Worker {
     }
 
     /// Tells a server that nobody waits for its answer. What it says in the meantime could still be about
-    /// that, so the request is remembered for a while.
+    /// that, so the request is remembered for a while; what it says of a conversation's own is no client's.
     pub(super) fn abandon(&mut self, ticket: slots::Ticket, reason: &str) {
-        let until = self.now + GHOST_TIMEOUT;
         let wire = wire_id::pack(self.id, ticket);
         let Some(pending) = self.pendings.get_mut(ticket) else {
             return;
         };
-        pending.awaiter = Awaiter::Ghost(until);
+        let (until, awaiter) = match pending.awaiter {
+            Awaiter::Step(..) => {
+                let until = self.now + STEP_GHOST_TIMEOUT;
+                (until, Awaiter::Step(Step::Quiet, until))
+            }
+            Awaiter::Client(_) | Awaiter::Ghost(_) => {
+                let until = self.now + GHOST_TIMEOUT;
+                (until, Awaiter::Ghost(until))
+            }
+        };
+        pending.awaiter = awaiter;
         let (key, era) = (pending.key.clone(), pending.era);
         // What carries it to an HTTP+SSE server does not carry the answer.
         let fed = self.is_fed(&key);

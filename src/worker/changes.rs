@@ -290,6 +290,28 @@ mod tests {
     }
 
     #[test]
+    fn log_message_is_the_only_calls_though_other_things_are_listened_for() {
+        let mut scene = Scene::new(Era::Modern);
+        let (_, first) = listens(&mut scene);
+        acknowledges(&mut scene, &first);
+        subscribes(&mut scene, &["a:1".to_string()]);
+        scene.pass(Duration::from_millis(100));
+        let (times, second) = listens(&mut scene);
+        acknowledges(&mut scene, &second);
+        assert_eq!(times, 1);
+        let meta = json!({"io.modelcontextprotocol/logLevel": "info"});
+        let params = json!({"name": "t", "arguments": {}, "_meta": meta});
+        let client = scene.modern("tools/call", params);
+        let (child, _) = scene.asked("tools/call");
+        let params = json!({"level": "error", "data": "d"});
+        let message =
+            json!({"jsonrpc": "2.0", "method": "notifications/message", "params": params});
+        scene.says(child, &message);
+        let heard = scene.heard(client);
+        assert!(heard.contains("notifications/message"), "{heard}");
+    }
+
+    #[test]
     fn child_that_cancels_what_it_was_asked_is_listened_to_again() {
         let mut scene = Scene::new(Era::Modern);
         let (_, first) = listens(&mut scene);
