@@ -7,7 +7,7 @@ use super::backoff::Backoff;
 use super::key::Key;
 use super::stderr::Stderr;
 use crate::config::Server;
-use crate::config::limits::LIST_PAGES_MAX;
+use crate::config::limits::{EXCHANGE_TIMEOUT_MAX, LIST_PAGES_MAX};
 use crate::id::{SessionKey, WorkerId};
 use crate::mcp::Era;
 use crate::mcp::handshake::Introduced;
@@ -33,6 +33,9 @@ pub enum State {
 /// nobody else: it could still be meant for that one.
 const FAREWELL: Duration = Duration::from_secs(10);
 
+/// `info`, which servers begin with where nobody has said what to tell.
+const LEVEL_USUAL: u8 = 1;
+
 /// One conversation.
 #[derive(Debug)]
 pub struct Conversation {
@@ -57,8 +60,8 @@ pub struct Conversation {
     /// The workers from which callers without a session use it directly, one bit each.
     strangers: u64,
     served: Served,
-    /// The least serious level that any of those wants to hear of.
-    strangers_level: Option<u8>,
+    /// The least serious level that any of those wants to hear of, and until when.
+    strangers_level: Option<(u8, Time)>,
     subscriptions: BTreeMap<String, Vec<SessionKey>>,
     /// Of those, what the server has said that it tells of.
     granted: BTreeSet<String>,
@@ -124,6 +127,7 @@ impl Conversation {
         self.state = State::Open { since: now };
         self.introduced = Some(introduced);
         self.level = None;
+        self.strangers_level = None;
         self.granted.clear();
     }
 
@@ -367,10 +371,21 @@ impl Conversation {
         }
     }
 
-    /// Notes that somebody without a session wants to hear of a level.
-    pub fn want_level(&mut self, level: u8) {
-        let before = self.strangers_level.unwrap_or(u8::MAX);
-        self.strangers_level = Some(level.min(before));
+    /// Notes that a call of somebody without a session wants to hear of a level.
+    pub fn want_level(&mut self, now: Time, level: u8) {
+        if self.strangers_level.is_none_or(|(least, _)| level <= least) {
+            self.strangers_level = Some((level, now + EXCHANGE_TIMEOUT_MAX));
+        }
+    }
+
+    /// Until when a call of somebody without a session may want to hear of a level.
+    pub fn level_until(&self) -> Option<Time> {
+        self.strangers_level.map(|(_, until)| until)
+    }
+
+    /// Notes that no such call is left.
+    pub fn drop_level(&mut self) {
+        self.strangers_level = None;
     }
 
     /// Whether its server is one with `initialize`.
@@ -380,7 +395,7 @@ impl Conversation {
     }
 
     /// The level to set at the server, if it differs from the one set last: the least serious that any
-    /// user wants.
+    /// user wants. Who wanted less serious ones may be gone; then it is what most servers begin with.
     pub fn level_to_set(&mut self) -> Option<u8> {
         if !self
             .introduced
@@ -389,8 +404,9 @@ impl Conversation {
         {
             return None;
         }
-        let wanted = self.users.values().copied().chain([self.strangers_level]);
-        let wanted = wanted.flatten().min();
+        let strangers_level = self.strangers_level.map(|(level, _)| level);
+        let wanted = self.users.values().copied().chain([strangers_level]);
+        let wanted = wanted.flatten().min().or(self.level.and(Some(LEVEL_USUAL)));
         if wanted == self.level {
             return None;
         }

@@ -271,7 +271,7 @@ impl Worker {
             task: outgoing.task_with_token(),
             era: outgoing.era,
         };
-        if let Some(level) = outgoing.level {
+        if let (Some(level), None) = (outgoing.level, session) {
             self.level_wanted(key, level);
         }
         self.ask_server(key, pending, &outgoing);

@@ -3,7 +3,7 @@
 use super::heard::InFlight;
 use super::partner::uri_params;
 use super::{Worker, ticket};
-use crate::config::limits::CONVERSATION_IDLE_TIMEOUT;
+use crate::config::limits::{CONVERSATION_IDLE_TIMEOUT, EXCHANGE_TIMEOUT_MAX};
 use crate::id::{ConnectionId, SessionKey};
 use crate::jsonrpc::write;
 use crate::mcp::Era;
@@ -51,8 +51,28 @@ impl Worker {
         }
     }
 
-    /// Ends a conversation that nobody has used for a while, unless it is its server's first; when to look again.
+    /// Lets go of what nobody wants any more who uses a conversation, and of itself if nobody does; when to look again.
     pub(super) fn sweep_users(&mut self, key: &Key) -> Time {
+        let next = self.sweep_level(key);
+        next.min(self.end_if_idle(key))
+    }
+
+    fn sweep_level(&mut self, key: &Key) -> Time {
+        let Some(partner) = self.partners.get_mut(key) else {
+            return Time::NEVER;
+        };
+        match partner.conversation.level_until() {
+            Some(until) if until <= self.now => {
+                partner.conversation.drop_level();
+                self.set_level(key);
+                Time::NEVER
+            }
+            until => until.unwrap_or(Time::NEVER),
+        }
+    }
+
+    /// Ends a conversation that nobody has used for a while, unless it is its server's first.
+    fn end_if_idle(&mut self, key: &Key) -> Time {
         let now = self.now;
         let Some(partner) = self.partners.get(key) else {
             return Time::NEVER;
@@ -105,7 +125,8 @@ impl Worker {
     /// Somebody without a session wants to hear of that level of log messages.
     pub(super) fn level_wanted(&mut self, key: &Key, level: u8) {
         if let Some(partner) = self.partners.get_mut(key) {
-            partner.conversation.want_level(level);
+            partner.conversation.want_level(self.now, level);
+            self.wake_at(self.now + EXCHANGE_TIMEOUT_MAX);
             self.set_level(key);
         }
     }
@@ -153,6 +174,21 @@ mod tests {
     use crate::worker::scene::Scene;
     use serde_json::json;
     use std::time::Duration;
+
+    #[test]
+    fn server_is_as_talkative_as_before_when_who_wanted_more_is_gone() {
+        let mut scene = Scene::new(Era::Legacy);
+        scene.is_gone();
+        let meta = json!({"io.modelcontextprotocol/logLevel": "debug"});
+        let params = json!({"name": "t", "arguments": {}, "_meta": meta});
+        scene.modern_with("tools/call", params, &json!({}));
+        let (child, set) = scene.asked("logging/setLevel");
+        assert_eq!(set["params"]["level"], "debug");
+        scene.answers(child, &set, &json!({}));
+        scene.pass(EXCHANGE_TIMEOUT_MAX + Duration::from_secs(1));
+        let (_, set) = scene.asked("logging/setLevel");
+        assert_eq!(set["params"]["level"], "info");
+    }
 
     /// Conversations other than the server's first.
     fn others(scene: &Scene) -> usize {

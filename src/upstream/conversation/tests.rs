@@ -136,6 +136,29 @@ fn server_is_set_to_the_least_serious_level_that_anyone_wants() {
     assert_eq!(conversation.level_to_set(), None);
     conversation.choose_level(1, 0);
     assert_eq!(conversation.level_to_set(), Some(0));
+    conversation.leave(Time::ZERO, 1);
+    assert_eq!(conversation.level_to_set(), Some(3));
+    conversation.leave(Time::ZERO, 2);
+    assert_eq!(conversation.level_to_set(), Some(LEVEL_USUAL));
+    assert_eq!(conversation.level_to_set(), None);
+}
+
+#[test]
+fn level_that_one_call_wants_is_no_longer_than_a_call() {
+    let mut conversation = open(Key::base(0));
+    let later = Time::ZERO + EXCHANGE_TIMEOUT_MAX / 2;
+    conversation.want_level(Time::ZERO, 0);
+    conversation.want_level(later, 3);
+    assert_eq!(conversation.level_to_set(), Some(0));
+    assert_eq!(
+        conversation.level_until(),
+        Some(Time::ZERO + EXCHANGE_TIMEOUT_MAX)
+    );
+    conversation.want_level(later, 0);
+    assert_eq!(
+        conversation.level_until(),
+        Some(later + EXCHANGE_TIMEOUT_MAX)
+    );
 }
 
 #[test]
