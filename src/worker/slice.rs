@@ -6,7 +6,7 @@ use super::letter::{Letter, misfit, suited};
 use super::link::Errand;
 use super::parcel::{self, Asker, Forward, Opened, Outgoing, Parcel, Standing};
 use super::{Worker, exchange_ticket, wire_id};
-use crate::config::limits::CONVERSATION_IDLE_TIMEOUT;
+use crate::config::limits::{CONVERSATION_IDLE_TIMEOUT, EXCHANGE_TIMEOUT_MAX};
 use crate::config::{Http, Server, Share, Transport};
 use crate::id::{ConnectionId, ExchangeId, Home, SessionKey};
 use crate::mcp::Era;
@@ -16,6 +16,7 @@ use crate::upstream::key::Key;
 use crate::upstream::pool::Lease;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What one worker knows of a conversation with an HTTP server.
 #[derive(Debug)]
@@ -29,7 +30,13 @@ pub(super) struct Slice {
     users: BTreeMap<Option<SessionKey>, Known>,
     /// When it was used last.
     used_at: Time,
+    /// The least serious level of log messages that its owner knows somebody to want here, and when it was told.
+    level_told: Option<(u8, Time)>,
 }
+
+/// How long an owner need not be told again which level is wanted: it remembers it for as long as a call can take.
+const LEVEL_TOLD_INTERVAL: Duration = Duration::from_secs(60);
+const _: () = assert!(LEVEL_TOLD_INTERVAL.as_secs() < EXCHANGE_TIMEOUT_MAX.as_secs());
 
 /// Whether a conversation's owner knows of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +53,7 @@ impl Default for Slice {
             turns: VecDeque::new(),
             users: BTreeMap::new(),
             used_at: Time::ZERO,
+            level_told: None,
         }
     }
 }
@@ -263,6 +271,9 @@ impl Worker {
             self.refuse(id, refusal);
             return self.link_free(link);
         }
+        if let (Some(level), None, Era::Legacy) = (outgoing.level, user, era) {
+            self.tell_level(&key, level);
+        }
         let pending = Pending {
             key: (*key).clone(),
             epoch: self.epoch(&key),
@@ -288,6 +299,19 @@ impl Worker {
         self.put_on(link, Errand::Request { pending, key }, &letter);
     }
 
+    /// Has the owner of a conversation know which level of log messages a call from here wants, unless it does.
+    fn tell_level(&mut self, key: &Arc<Key>, level: u8) {
+        let now = self.now;
+        let Some(slice) = self.slices.get_mut(&**key) else {
+            return;
+        };
+        let knows = |(least, at)| least <= level && now < at + LEVEL_TOLD_INTERVAL;
+        if !slice.level_told.is_some_and(knows) {
+            slice.level_told = Some((level, now));
+            self.post(self.owner(key), Parcel::Wants(key.clone(), level));
+        }
+    }
+
     /// The owner of a conversation says how it stands.
     pub(super) fn slice_told(&mut self, key: &Key, standing: Standing) {
         let head = match &standing {
@@ -300,6 +324,8 @@ impl Worker {
             return;
         };
         slice.standing = standing;
+        // What is opened anew has not been told.
+        slice.level_told = None;
         if let Some(head) = head {
             slice.head = head;
         }
@@ -446,5 +472,32 @@ impl Exchange {
             }
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::worker::scene::Scene;
+    use serde_json::json;
+
+    #[test]
+    fn legacy_server_is_set_to_the_level_that_a_call_wants() {
+        let mut scene = Scene::well_over_http();
+        scene.is_gone();
+        let mut calls = |level: &str| {
+            let meta = json!({"io.modelcontextprotocol/logLevel": level});
+            let params = json!({"name": "t", "arguments": {}, "_meta": meta});
+            scene.modern_with("tools/call", params, &json!({}));
+            let links = scene.links.clone();
+            let said = links.into_iter().map(|link| scene.heard(link));
+            let said: Vec<String> = said.collect();
+            let times = |what: &str| said.iter().filter(|said| said.contains(what)).count();
+            assert_eq!(times("tools/call"), 1);
+            times("logging/setLevel")
+        };
+        assert_eq!(calls("warning"), 1);
+        assert_eq!(calls("warning"), 0);
+        assert_eq!(calls("debug"), 1);
+        assert_eq!(calls("warning"), 0);
     }
 }
