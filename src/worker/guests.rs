@@ -28,22 +28,22 @@ pub(super) struct Guests {
 impl Worker {
     /// Has servers that are there only now asked what they list for the modern clients that have asked before.
     pub(super) fn ask_for_lists_of_all(&mut self) {
-        let known = &self.table.catalogs;
-        let lacks = |guest: &Arc<Session>| {
-            let catalog = known.get(guest.capabilities.text());
-            catalog.is_none_or(|catalog| !catalog.unlisted.is_empty())
-        };
         let common = self.guests.common.values().map(|(guest, _)| guest.clone());
-        for guest in common.filter(lacks).collect::<Vec<_>>() {
+        for guest in common.collect::<Vec<_>>() {
             self.ask_for_lists_of(&guest);
         }
     }
 
-    /// Has legacy servers asked what they list for a modern client that declares what none before did.
+    /// Has those legacy servers asked what they list for a modern client that have not listed for any that declares
+    /// the same.
     pub(super) fn ask_for_lists_of(&mut self, guest: &Arc<Session>) {
         let capabilities = &guest.capabilities;
         let who = (capabilities.text().clone(), guest.principal.clone());
-        for place in 0..self.table.servers.len() {
+        let unlisted = match self.table.catalogs.get(capabilities.text()) {
+            Some(catalog) => catalog.unlisted.clone(),
+            None => (0..self.table.servers.len()).collect(),
+        };
+        for place in unlisted {
             let legacy = self.table.eras[place] == Era::Legacy;
             if !legacy || self.table.base.unlisted.contains(&place) {
                 continue;
@@ -146,6 +146,23 @@ mod tests {
             declares(&mut scene, number);
         }
         assert_eq!(scene.worker.guests.common.len(), COMMON_GUESTS_MAX);
+    }
+
+    #[test]
+    fn list_waits_for_nobody_who_is_not_asked() {
+        let mut scene = Scene::with_servers(2);
+        scene.is_gone();
+        let early = declares(&mut scene, 1);
+        // The second one does not answer.
+        let first = scene.children[2];
+        scene.obliges(first);
+        scene.pass(CONVERSATION_IDLE_TIMEOUT * 3);
+        assert!(scene.answer(early)["result"]["tools"].is_array());
+        scene.wakes();
+        let late = declares(&mut scene, 1);
+        scene.pass(Duration::from_millis(100));
+        assert!(scene.answer(late)["result"]["tools"].is_array());
+        assert_eq!(scene.children.len(), 3);
     }
 
     #[test]

@@ -124,6 +124,21 @@ impl Scene {
         }
     }
 
+    /// Has a child of a server that says nothing answer what every server answers alike.
+    pub(super) fn obliges(&mut self, child: ConnectionId) {
+        loop {
+            let asked = self.lines(child);
+            if asked.is_empty() {
+                return;
+            }
+            for asked in asked {
+                if let Some(result) = usual_result(&asked) {
+                    self.answers(child, &asked, &result);
+                }
+            }
+        }
+    }
+
     /// Has a server that answered what every server answers alike say nothing from now on.
     pub(super) fn is_gone(&mut self) {
         self.manners = Manners::None;

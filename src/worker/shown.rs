@@ -56,7 +56,8 @@ impl Worker {
         (self.now < until && !self.table.base.unlisted.is_empty()).then_some(until)
     }
 
-    /// Until when a list that a modern client asks for waits; `None`: it does not.
+    /// Until when a list that a modern client asks for waits, and has servers asked that have not listed for such a
+    /// client; `None`: it does not.
     pub(super) fn lists_awaited_by(
         &mut self,
         declared: &Declared,
@@ -65,6 +66,30 @@ impl Worker {
         if let Some(until) = self.servers_awaited() {
             return Some(until);
         }
+        let guest = self.guest_for_lists(declared, principal)?;
+        self.ask_for_lists_of(&guest);
+        self.lists_awaited(Some(&guest))
+    }
+
+    /// Until when a list goes on waiting that has waited before; `None`: it does not.
+    pub(super) fn lists_still_awaited_by(
+        &mut self,
+        declared: &Declared,
+        principal: &Option<Arc<str>>,
+    ) -> Option<Time> {
+        if let Some(until) = self.servers_awaited() {
+            return Some(until);
+        }
+        let guest = self.guest_for_lists(declared, principal)?;
+        self.lists_awaited(Some(&guest))
+    }
+
+    /// The guest that stands for a modern client where lists are concerned; `None` if it is shown what all are.
+    fn guest_for_lists(
+        &mut self,
+        declared: &Declared,
+        principal: &Option<Arc<str>>,
+    ) -> Option<Arc<Session>> {
         let capabilities = &declared.capabilities;
         if &**capabilities.text() == "{}" {
             return None;
@@ -74,11 +99,7 @@ impl Worker {
             return None;
         }
         let who = (capabilities.text().clone(), principal.clone());
-        let guest = self.common_guest(&who, capabilities)?;
-        if !self.table.catalogs.contains_key(capabilities.text()) {
-            self.ask_for_lists_of(&guest);
-        }
-        self.lists_awaited(Some(&guest))
+        self.common_guest(&who, capabilities)
     }
 
     /// Until when a list waits; `None`: it does not.

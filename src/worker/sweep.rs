@@ -380,7 +380,7 @@ impl Worker {
                 }
                 (Awaits::Lists(..) | Awaits::Meaning(_), Some(declared)) => {
                     let (declared, principal) = (declared.clone(), exchange.principal.clone());
-                    self.lists_awaited_by(&declared, &principal).is_none()
+                    self.lists_still_awaited_by(&declared, &principal).is_none()
                 }
                 (Awaits::Servers(_), _) => self.servers_awaited().is_none(),
                 _ => false,
