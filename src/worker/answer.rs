@@ -334,7 +334,7 @@ impl Worker {
             exchange.reprieve(now);
         }
         if let Sink::Visitor(visitor) = exchange.sink
-            && !matches!(said, Said::Request(..))
+            && !matches!(said, Said::Request(..) | Said::Withdrawn(..))
         {
             let said = Parcel::Said(visitor.exchange, Box::new(said));
             return self.post(visitor.worker, said);
@@ -392,6 +392,10 @@ impl Worker {
                     self.stream_message(id, &text);
                 }
             }
+            Said::Withdrawn(text, ask) => match &mut exchange.parked {
+                Some(parked) => parked.withdraw(ask),
+                None => drop(self.stream_message(id, &text)),
+            },
             Said::Request(text, ask) => {
                 // A person may have to answer first, who gets more time than a server.
                 if let Some(server) = exchange.awaits.server() {

@@ -56,6 +56,8 @@ enum Asker {
         token: Option<Box<[u8]>>,
         /// The server's id of the task in which it asked.
         task: Option<Box<str>>,
+        /// The exchange on whose stream it went out, if it was one's.
+        home: Option<Home>,
     },
     /// A modern server, as one of the questions with which it answered that exchange.
     Inquiry(ExchangeId, usize),
@@ -190,6 +192,10 @@ impl Worker {
                     id: id.into(),
                     token: token.map(|span| span.of(text).into()),
                     task: task::related(text, envelope.params).map(Into::into),
+                    home: match addressee {
+                        Addressee::Exchange(home) => Some(home),
+                        _ => None,
+                    },
                 },
                 session: session.clone(),
                 method,
@@ -384,12 +390,32 @@ impl Worker {
         let Some(ticket) = own.and_then(|own| own.iter().find(is_it)).copied() else {
             return;
         };
-        let session = self.asks.remove(ticket).map(|ask| ask.session);
-        if let Some(session) = session.filter(|session| !session.is_ended()) {
-            let ours = wire_id::pack(self.id, ticket).to_string();
-            let mut message = Vec::new();
-            write::spliced(&mut message, text, &[(place, ours.as_bytes())]);
-            self.tell_session(&session, message.into());
+        let ask = self.asks.remove(ticket);
+        let Some(Ask { session, asker, .. }) = ask.filter(|ask| !ask.session.is_ended()) else {
+            return;
+        };
+        let wire = wire_id::pack(self.id, ticket);
+        let ours = wire.to_string();
+        let mut message = Vec::new();
+        write::spliced(&mut message, text, &[(place, ours.as_bytes())]);
+        // It goes the way that the question went.
+        match (asker, session.host) {
+            (
+                Asker::Server {
+                    home: Some(home), ..
+                },
+                _,
+            ) => {
+                let said = Box::new(Said::Withdrawn(message, wire));
+                self.post(home.worker, Parcel::Said(home.exchange, said));
+            }
+            (_, Some(host)) => {
+                let said = Box::new(Said::Withdrawn(message, wire));
+                self.post(host, Parcel::SaidToGuest(session.key, said));
+            }
+            _ => {
+                self.tell_session(&session, message.into());
+            }
         }
     }
 
@@ -429,5 +455,48 @@ impl Worker {
         for ticket in own.into_iter().flatten() {
             self.asks.remove(ticket);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::scene::Scene;
+    use serde_json::json;
+
+    fn withdraws(scene: &mut Scene, child: crate::id::ConnectionId, id: u64) {
+        let (method, params) = ("notifications/cancelled", json!({"requestId": id}));
+        scene.says(
+            child,
+            &json!({"jsonrpc": "2.0", "method": method, "params": params}),
+        );
+    }
+
+    #[test]
+    fn question_is_taken_back_where_it_was_asked() {
+        let mut scene = Scene::new(Era::Legacy);
+        let fields = scene.opens_session();
+        let params = json!({"name": "t", "arguments": {}});
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+        let client = scene.post(&fields, &call);
+        let (child, _) = scene.asked("tools/call");
+        scene.elicits(child, 7);
+        assert!(scene.heard(client).contains("elicitation/create"));
+        withdraws(&mut scene, child, 7);
+        let heard = scene.heard(client);
+        assert!(heard.contains("notifications/cancelled"), "{heard}");
+    }
+
+    #[test]
+    fn question_that_was_taken_back_is_not_asked_again() {
+        let mut scene = Scene::new(Era::Legacy);
+        let (child, call, state) = scene.parks("t");
+        scene.elicits(child, 8);
+        withdraws(&mut scene, child, 8);
+        let client = scene.returns("t", &state);
+        scene.pass(std::time::Duration::from_millis(100));
+        assert_eq!(scene.heard(client), "");
+        scene.answers(child, &call, &json!({"content": []}));
+        assert!(scene.answer(client)["result"]["content"].is_array());
     }
 }

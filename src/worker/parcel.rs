@@ -275,6 +275,8 @@ pub enum Said {
     Status(Vec<u8>),
     /// A request of the server under our id.
     Request(Vec<u8>, u64),
+    /// It does not want to know any more what it asked under that id of ours: the notification, for a legacy client.
+    Withdrawn(Vec<u8>, u64),
     /// It wanted to ask what the client has not declared: the object that would have to be.
     Lacking(&'static str),
 }

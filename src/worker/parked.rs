@@ -52,6 +52,11 @@ impl Parked {
             .map(|question| question.ask)
             .collect()
     }
+
+    /// Drops a question that its server does not want answered any more.
+    pub(super) fn withdraw(&mut self, ask: u64) {
+        self.questions.retain(|question| question.ask != ask);
+    }
 }
 
 #[derive(Debug)]

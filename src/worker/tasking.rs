@@ -206,7 +206,7 @@ impl Worker {
                 let text = renamed(&text, Naming::Subject).unwrap_or(text);
                 Said::Status(text)
             }
-            Said::Lacking(need) => Said::Lacking(need),
+            Said::Withdrawn(..) | Said::Lacking(_) => said,
         }
     }
 
