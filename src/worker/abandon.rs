@@ -5,7 +5,7 @@ use super::exchange::{Awaits, Exchange, Sink};
 use super::forward::{Awaiter, Step};
 use super::lanes::Use;
 use super::link::Errand;
-use super::parcel::{Abandoned, Parcel, Relay};
+use super::parcel::{Abandoned, Forward, Parcel, Relay};
 use super::peers::Peer;
 use super::{Worker, exchange_ticket, slots, wire_id};
 use crate::config::limits::REFUSED_TIMEOUT;
@@ -162,10 +162,12 @@ impl Worker {
         if let Some((ticket, _)) = self.pendings.of(abandoned.home) {
             return self.abandon(ticket, abandoned.reason);
         }
-        if let Some(partner) = self.partners.get_mut(&abandoned.key) {
-            partner
-                .waiting
-                .retain(|forward| forward.home != abandoned.home);
+        let is_it = |forward: &Forward| forward.home == abandoned.home;
+        if let Some(partner) = self.partners.get_mut(&abandoned.key)
+            && let Some(at) = partner.waiting.iter().position(is_it)
+            && let Some(forward) = partner.waiting.remove(at)
+        {
+            self.forget_forward(&forward);
         }
         self.unfollow(&abandoned.key, abandoned.home);
         // The session may have had to share a conversation that belongs to another worker. What was forwarded
@@ -211,6 +213,8 @@ impl Worker {
         };
         pending.awaiter = awaiter;
         let (key, era) = (pending.key.clone(), pending.era);
+        let (session, uri) = (pending.session, pending.subscription.clone());
+        self.take_back_subscription(&key, session, uri.as_deref());
         // What carries it to an HTTP+SSE server does not carry the answer.
         let fed = self.is_fed(&key);
         match self.link_of(ticket).filter(|_| !fed) {

@@ -162,28 +162,23 @@ impl Worker {
                 return self.answer_home(home, EMPTY_RESPONSE.0, EMPTY_RESPONSE.1);
             }
         }
-        if conversation.is_open() {
-            let session = asker.session.as_ref().map(|session| session.key);
-            return self.dispatch(&asker.key, home, session, outgoing);
-        }
-        if let Some(reason) = conversation.unavailable(now) {
-            if let (Some(uri), Some(session)) = (&outgoing.subscription, &asker.session) {
-                conversation.unsubscribe(session.key, uri);
-            }
-            let refusal = parcel::unavailable(&conversation.server.name, &reason);
-            return self.fail_home(home, refusal);
-        }
-        if partner.waiting.len() >= UPSTREAM_EXCHANGES_MAX {
-            return self.fail_home(
-                home,
-                Refusal::Busy("too many exchanges wait for that server"),
-            );
-        }
-        partner.waiting.push_back(Forward {
+        let forward = Forward {
             asker,
             home,
             outgoing,
-        });
+        };
+        if conversation.is_open() {
+            return self.dispatch(forward);
+        }
+        if let Some(reason) = conversation.unavailable(now) {
+            let refusal = parcel::unavailable(&conversation.server.name, &reason);
+            return self.refuse_forward(&forward, refusal);
+        }
+        if partner.waiting.len() >= UPSTREAM_EXCHANGES_MAX {
+            let fact = "too many exchanges wait for that server";
+            return self.refuse_forward(&forward, Refusal::Busy(fact));
+        }
+        partner.waiting.push_back(forward);
     }
 
     /// Sends what waited for a conversation to open.
@@ -199,7 +194,7 @@ impl Worker {
         for forward in waiting {
             let name = &self.table.servers[key.server].name;
             if let Some(refusal) = misfit(&forward.outgoing, self.era_in(key), name) {
-                self.fail_home(forward.home, refusal);
+                self.refuse_forward(&forward, refusal);
                 continue;
             }
             if turned && forward.outgoing.subscription.is_none() {
@@ -207,22 +202,22 @@ impl Worker {
                 self.fail_home(forward.home, parcel::unavailable(name, why));
                 continue;
             }
-            let session = forward.asker.session.as_ref().map(|session| session.key);
-            self.dispatch(key, forward.home, session, forward.outgoing);
+            self.dispatch(forward);
         }
     }
 
     /// Sends a client's request in a conversation that is open.
-    pub(super) fn dispatch(
-        &mut self,
-        key: &Key,
-        home: Home,
-        session: Option<SessionKey>,
-        outgoing: Outgoing,
-    ) {
+    fn dispatch(&mut self, forward: Forward) {
+        let Forward {
+            asker,
+            home,
+            outgoing,
+        } = &forward;
+        let (key, home) = (&asker.key, *home);
+        let session = asker.session.as_ref().map(|session| session.key);
         let (era, server) = (self.era_in(key), &self.table.servers[key.server]);
-        if let Some(refusal) = misfit(&outgoing, era, &server.name) {
-            return self.fail_home(home, refusal);
+        if let Some(refusal) = misfit(outgoing, era, &server.name) {
+            return self.refuse_forward(&forward, refusal);
         }
         // Sent when the server was of the other era, for which nobody needs a child alone.
         let misplaced = key.is_base() && session.is_none() && outgoing.era == Era::Modern;
@@ -248,12 +243,13 @@ impl Worker {
             || self.pendings.len_of_line(partner.line) >= UPSTREAM_EXCHANGES_MAX
         {
             let fact = "that server has too many requests to answer";
-            return self.fail_home(home, Refusal::Busy(fact));
+            return self.refuse_forward(&forward, Refusal::Busy(fact));
         }
         if let Some(child) = partner.child {
             let unsent = self.child(child).map_or(0, |child| child.outbox.len());
             if unsent + outgoing.params.len() > CHILD_BACKLOG_BYTES_MAX {
-                return self.fail_home(home, Refusal::Busy("that server reads too slowly"));
+                let fact = "that server reads too slowly";
+                return self.refuse_forward(&forward, Refusal::Busy(fact));
             }
         }
         if session.is_none()
@@ -274,7 +270,34 @@ impl Worker {
         if let (Some(level), None) = (outgoing.level, session) {
             self.level_wanted(key, level);
         }
-        self.ask_server(key, pending, &outgoing);
+        self.ask_server(key, pending, outgoing);
+    }
+
+    /// Refuses a request that was not sent.
+    pub(super) fn refuse_forward(&mut self, forward: &Forward, refusal: Refusal) {
+        self.forget_forward(forward);
+        self.fail_home(forward.home, refusal);
+    }
+
+    /// Takes back what was noted of a request that will not be sent.
+    pub(super) fn forget_forward(&mut self, forward: &Forward) {
+        let session = forward.asker.session.as_ref().map(|session| session.key);
+        let uri = forward.outgoing.subscription.as_deref();
+        self.take_back_subscription(&forward.asker.key, session, uri);
+    }
+
+    /// Has a session that was not told that it is subscribed to a resource hear nothing of it.
+    pub(super) fn take_back_subscription(
+        &mut self,
+        key: &Key,
+        session: Option<SessionKey>,
+        uri: Option<&str>,
+    ) {
+        if let (Some(uri), Some(session)) = (uri, session)
+            && let Some(partner) = self.partners.get_mut(key)
+        {
+            partner.conversation.unsubscribe(session, uri);
+        }
     }
 
     /// Sends a request to a conversation's server, whoever waits for it.
@@ -394,8 +417,11 @@ pub(super) const EMPTY_RESPONSE: (&[u8], Response) = (
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::ConnectionId;
+    use crate::worker::effect::Input;
     use crate::worker::scene::Scene;
-    use serde_json::json;
+    use serde_json::{Value, json};
+    use std::time::Duration;
 
     #[test]
     fn state_of_a_modern_server_is_not_dropped_on_the_way_to_a_legacy_one() {
@@ -409,6 +435,89 @@ mod tests {
         let child = scene.children[0];
         let lines = scene.lines(child);
         assert!(lines.iter().all(|line| line["method"] != "tools/call"));
+    }
+
+    /// A legacy client with a conversation of its own subscribes to that; where it waits for the answer.
+    fn subscribes(scene: &mut Scene, session: &str, uri: &str) -> ConnectionId {
+        let (method, params) = ("resources/subscribe", json!({"uri": uri}));
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        scene.post(session, &body)
+    }
+
+    /// How often children were asked that, since this was looked at last.
+    fn times_asked(scene: &mut Scene, method: &str) -> usize {
+        let children = scene.children.clone();
+        let lines = children.into_iter().flat_map(|child| scene.lines(child));
+        let lines: Vec<Value> = lines.collect();
+        lines.iter().filter(|line| line["method"] == method).count()
+    }
+
+    #[test]
+    fn subscription_that_was_refused_is_not_asked_for_later() {
+        let mut scene = Scene::new(Era::Legacy);
+        scene.is_gone();
+        let session = scene.opens_session();
+        let client = subscribes(&mut scene, &session, "a:1");
+        let child = scene.children.pop().expect("a child");
+        scene.handle(Input::Exited(child, "exit status: 1".into()));
+        assert!(scene.answer(client)["error"].is_object());
+        scene.wakes();
+        scene.pass(Duration::from_secs(1));
+        assert_eq!(scene.children.len(), 2);
+        assert_eq!(times_asked(&mut scene, "resources/subscribe"), 0);
+    }
+
+    #[test]
+    fn subscription_that_was_cancelled_while_it_waited_is_not_asked_for_later() {
+        let mut scene = Scene::new(Era::Legacy);
+        scene.is_gone();
+        let session = scene.opens_session();
+        subscribes(&mut scene, &session, "a:1");
+        let method = "notifications/cancelled";
+        let cancel = json!({"jsonrpc": "2.0", "method": method, "params": {"requestId": 1}});
+        scene.post(&session, &cancel);
+        scene.wakes();
+        assert_eq!(times_asked(&mut scene, "resources/subscribe"), 0);
+    }
+
+    #[test]
+    fn subscription_that_a_busy_server_is_not_asked_for_is_not_kept() {
+        let mut scene = Scene::new(Era::Legacy);
+        let session = scene.opens_session();
+        subscribes(&mut scene, &session, "a:1");
+        let own = |key: &&Key| key.session.is_some();
+        let key = scene.worker.partners.keys().find(own).expect("one");
+        let (key, line) = (key.clone(), scene.worker.partners[key].line);
+        while scene.worker.pendings.len_of_line(line) < UPSTREAM_EXCHANGES_MAX {
+            let pending = Pending {
+                key: key.clone(),
+                epoch: None,
+                awaiter: Awaiter::Ghost(Time::NEVER),
+                session: None,
+                subscription: None,
+                task: None,
+                era: Era::Legacy,
+            };
+            scene.worker.pendings.insert(pending, Some(line));
+        }
+        let client = subscribes(&mut scene, &session, "a:2");
+        assert_eq!(scene.answer(client)["error"]["code"], -32006);
+        let subscribed = scene.worker.partners[&key].conversation.subscribed();
+        assert_eq!(subscribed.collect::<Vec<_>>(), ["a:1"]);
+    }
+
+    #[test]
+    fn server_that_grants_a_subscription_too_late_has_it_taken_back() {
+        let mut scene = Scene::new(Era::Legacy);
+        let session = scene.opens_session();
+        let list = json!({"jsonrpc": "2.0", "id": 0, "method": "tools/list"});
+        scene.post(&session, &list);
+        let client = subscribes(&mut scene, &session, "a:1");
+        let (child, subscribe) = scene.asked("resources/subscribe");
+        scene.pass(Duration::from_secs(61));
+        assert!(scene.answer(client)["error"].is_object());
+        scene.answers(child, &subscribe, &json!({}));
+        assert_eq!(times_asked(&mut scene, "resources/unsubscribe"), 1);
     }
 
     #[test]

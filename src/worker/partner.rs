@@ -436,7 +436,7 @@ impl Worker {
             && let Some(partner) = self.partners.get_mut(key)
         {
             for forward in std::mem::take(&mut partner.waiting) {
-                self.fail_home(forward.home, parcel::unavailable(&server.name, &reason));
+                self.refuse_forward(&forward, parcel::unavailable(&server.name, &reason));
             }
         }
         self.event(Event::UpstreamFailed {

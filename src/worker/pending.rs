@@ -3,10 +3,12 @@
 use super::Worker;
 use super::answer::Response;
 use super::forward::{Awaiter, Pending, Step};
+use super::partner::uri_params;
 use super::{slots, wire_id};
 use crate::event::Event;
 use crate::jsonrpc::envelope::{Envelope, Kind};
 use crate::jsonrpc::parse;
+use crate::mcp::method::Method;
 use crate::refusal::Refusal;
 use crate::upstream::key::Key;
 
@@ -49,7 +51,16 @@ impl Worker {
             Awaiter::Step(step, _) => {
                 self.step_answered(&pending.key, step, text, answer, session_id)
             }
-            Awaiter::Ghost(_) => {}
+            // Who wanted to hear of it has given up meanwhile.
+            Awaiter::Ghost(_) => {
+                if let Some(uri) = pending.subscription.as_deref().filter(|_| answer.is_ok())
+                    && let Some(partner) = self.partners.get(&pending.key)
+                    && partner.conversation.subscribers(uri).is_empty()
+                {
+                    let (key, params) = (&pending.key, uri_params(uri));
+                    self.ask_quietly(key, Method::ResourcesUnsubscribe, &params);
+                }
+            }
         }
     }
 
@@ -76,11 +87,8 @@ impl Worker {
         };
         self.note_served(&pending);
         let server = self.table.servers[pending.key.server].name.clone();
-        if let (Some(uri), Some(session)) = (&pending.subscription, pending.session)
-            && let Some(partner) = self.partners.get_mut(&pending.key)
-        {
-            partner.conversation.unsubscribe(session, uri);
-        }
+        let uri = pending.subscription.as_deref();
+        self.take_back_subscription(&pending.key, pending.session, uri);
         match pending.awaiter {
             Awaiter::Client(home) => self.fail_home(
                 home,

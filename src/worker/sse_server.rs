@@ -261,11 +261,6 @@ impl Worker {
             return self.pending_failed(ticket, cause);
         };
         let place = pending.key.server;
-        if let (Some(uri), Some(session)) = (&pending.subscription, pending.session)
-            && let Some(partner) = self.partners.get_mut(&pending.key)
-        {
-            partner.conversation.unsubscribe(session, uri);
-        }
         let refusal = Refusal::Failed {
             server: self.table.servers[place].name.clone(),
             cause: cause.into(),
