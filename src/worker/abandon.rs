@@ -170,17 +170,15 @@ impl Worker {
             self.forget_forward(&forward);
         }
         self.unfollow(&abandoned.key, abandoned.home);
-        // The session may have had to share a conversation that belongs to another worker. What was forwarded
-        // there went ahead of this on the same way.
+        // The session may have had to share a conversation, perhaps of another worker. What was forwarded there went
+        // ahead of this on the same way.
         if abandoned.key.session.is_some() {
             let mut key = abandoned.key.clone();
             key.session = None;
+            let (home, reason) = (abandoned.home, abandoned.reason);
             let owner = self.owner(&key);
-            if owner != self.id {
-                let (home, reason) = (abandoned.home, abandoned.reason);
-                let abandoned = Abandoned { key, home, reason };
-                self.post(owner, Parcel::Abandoned(Box::new(abandoned)));
-            }
+            let abandoned = Abandoned { key, home, reason };
+            self.post(owner, Parcel::Abandoned(Box::new(abandoned)));
         }
     }
 
@@ -245,5 +243,41 @@ impl Worker {
         let mut message = Vec::new();
         write::notification(&mut message, Method::Cancelled.name(), &params);
         self.tell_server(&key, message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::limits::ASKED_CHILDREN_MAX;
+    use crate::worker::scene::Scene;
+    use serde_json::json;
+
+    #[test]
+    fn call_that_was_cancelled_while_it_waited_in_a_shared_conversation_is_not_sent() {
+        let mut scene = Scene::new(Era::Legacy);
+        let call = json!({
+            "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "t"},
+        });
+        for _ in 0..ASKED_CHILDREN_MAX {
+            let session = scene.opens_session();
+            scene.post(&session, &call);
+        }
+        let before = scene.children.len();
+        scene.is_gone();
+        let session = scene.opens_session();
+        scene.post(&session, &call);
+        let shared = scene.children[before];
+        let method = "notifications/cancelled";
+        let cancel = json!({"jsonrpc": "2.0", "method": method, "params": {"requestId": 1}});
+        scene.post(&session, &cancel);
+        scene.wakes();
+        let lines = scene.lines(shared);
+        assert!(
+            lines
+                .iter()
+                .any(|line| line["method"] == "notifications/initialized")
+        );
+        assert!(lines.iter().all(|line| line["method"] != "tools/call"));
     }
 }
