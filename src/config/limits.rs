@@ -173,6 +173,10 @@ pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 pub const POOL_CONNECTIONS: usize = 256;
 /// Children of one stdio server, unless it is set for that server. Past this: a refusal.
 pub const CHILDREN_MAX: usize = 1024;
+/// Children of one stdio server for each worker from which on they are spread over workers. One that may have fewer has
+/// them all with the one worker, so that a part of them is not refused while another is unused.
+pub const CHILDREN_OF_ONE_MIN: usize = 16;
+const _: () = assert!(CHILDREN_OF_ONE_MIN * WORKERS_MAX <= CHILDREN_MAX);
 /// Children of one stdio server that a session has for itself only because it can be asked something
 /// (sampling, elicitation, roots). Further such sessions share one, and what a server asks in it is refused
 /// unless it is clear for whom it is.

@@ -162,7 +162,7 @@ pub struct Server {
     pub rename: BTreeMap<String, String>,
     /// How long one exchange may take without progress. Default 60 s.
     pub timeout: Duration,
-    /// Most connections that each worker keeps to an HTTP server, or most children of a stdio one.
+    /// Most connections that each worker keeps to an HTTP server, or most children of a stdio one in all.
     pub connections: usize,
     /// Whether clients share a child or an upstream session.
     pub share: Share,
@@ -189,6 +189,12 @@ impl Server {
             Transport::Stdio(_) => true,
             Transport::Http(http) => http.speaks != Speaks::Streamable,
         }
+    }
+
+    /// Whether all talk to it in the one conversation, whatever they declare.
+    pub fn has_one_conversation(&self) -> bool {
+        let has_one_child = matches!(self.transport, Transport::Stdio(_)) && self.connections == 1;
+        has_one_child && self.share == Share::Shared
     }
 }
 

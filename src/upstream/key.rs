@@ -21,14 +21,15 @@ impl Key {
     ///
     /// A session has its own where the operator says so, where it has roots (a server keeps them, and must
     /// not open one client's folders to another), and where it may be asked something on the one stream that a
-    /// child or an HTTP+SSE server has: what is asked there does not say for whom.
+    /// child or an HTTP+SSE server has: what is asked there does not say for whom. A server that may have one child
+    /// has one conversation.
     pub fn of(
         place: usize,
         server: &Server,
         capabilities: Option<&ClientCapabilities>,
         session: Option<SessionKey>,
     ) -> Key {
-        let Some(capabilities) = capabilities else {
+        let Some(capabilities) = capabilities.filter(|_| !server.has_one_conversation()) else {
             return Key::base(place);
         };
         let alone = server.share == Share::PerSession
@@ -70,11 +71,20 @@ impl Key {
         if let Some(session) = self.session {
             return session & 0xff;
         }
-        let text = self.capabilities.bytes().fold(0u64, |sum, byte| {
-            sum.wrapping_mul(31).wrapping_add(byte.into())
-        });
-        text.wrapping_add(self.server as u64)
+        spread(&self.capabilities, self.server)
     }
+
+    /// The same of a server's first conversation.
+    pub fn spread_of_base(place: usize) -> u64 {
+        spread("{}", place)
+    }
+}
+
+fn spread(capabilities: &str, place: usize) -> u64 {
+    let text = capabilities.bytes().fold(0u64, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(byte.into())
+    });
+    text.wrapping_add(place as u64)
 }
 
 #[cfg(test)]
@@ -105,5 +115,14 @@ mod tests {
         check(Share::Shared, r#"{"roots":{}}"#, true);
         check(Share::PerSession, "{}", true);
         assert!(Key::of(3, &server(Share::PerSession), None, None).is_base());
+    }
+
+    #[test]
+    fn server_that_may_have_one_child_has_one_conversation() {
+        let mut one = (*server(Share::Shared)).clone();
+        one.connections = 1;
+        assert!(Key::of(3, &one, Some(&declared(r#"{"sampling":{}}"#)), Some(7)).is_base());
+        one.share = Share::PerSession;
+        assert!(!Key::of(3, &one, Some(&declared("{}")), Some(7)).is_base());
     }
 }

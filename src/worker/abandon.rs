@@ -170,11 +170,9 @@ impl Worker {
             self.forget_forward(&forward);
         }
         self.unfollow(&abandoned.key, abandoned.home);
-        // The session may have had to share a conversation, perhaps of another worker. What was forwarded there went
-        // ahead of this on the same way.
-        if abandoned.key.session.is_some() {
-            let mut key = abandoned.key.clone();
-            key.session = None;
+        // It may have had to share a conversation, perhaps of another worker. What was forwarded there went ahead of
+        // this on the same way.
+        if let Some(key) = self.shared_instead(&abandoned.key) {
             let (home, reason) = (abandoned.home, abandoned.reason);
             let owner = self.owner(&key);
             let abandoned = Abandoned { key, home, reason };

@@ -278,10 +278,11 @@ impl Worker {
             // Only servers that are known to answer: the others will be asked when they do. Those of the modern
             // era list the same for all.
             let modern = self.table.eras[place] == Era::Modern;
-            if modern || self.table.base.unlisted.contains(&place) {
+            let server = &self.table.servers[place];
+            let alike = modern || server.has_one_conversation();
+            if alike || self.table.base.unlisted.contains(&place) {
                 continue;
             }
-            let server = &self.table.servers[place];
             let key = Key::of(
                 place,
                 server,

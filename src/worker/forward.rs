@@ -110,19 +110,14 @@ impl Worker {
             home,
             outgoing,
         } = forward;
-        if self.must_share(&asker.key) {
-            asker.key.session = None;
+        if self.place(&mut asker.key) {
             let owner = self.owner(&asker.key);
-            if owner != self.id {
-                return self.post(
-                    owner,
-                    Parcel::Forward(Box::new(Forward {
-                        asker,
-                        home,
-                        outgoing,
-                    })),
-                );
-            }
+            let forward = Forward {
+                asker,
+                home,
+                outgoing,
+            };
+            return self.post(owner, Parcel::Forward(Box::new(forward)));
         }
         if asker
             .session

@@ -49,6 +49,9 @@ impl Worker {
                 continue;
             }
             let server = self.table.servers[place].clone();
+            if server.has_one_conversation() {
+                continue;
+            }
             let alone = capabilities.may_be_asked() || server.share == Share::PerSession;
             let asker = match alone {
                 false => Asker {

@@ -64,6 +64,7 @@ impl Worker {
         let asked = declared.capabilities.may_be_asked();
         let needed = self.table.eras[place] == Era::Legacy
             && (asked || server.share == Share::PerSession)
+            && !server.has_one_conversation()
             && exchange.session.is_none();
         if !needed {
             return Some((key, outgoing));
@@ -410,7 +411,7 @@ impl Worker {
     }
 }
 
-/// How many lanes to a server each worker may have.
+/// How many lanes to a server each worker may have: one at least, though it may have to share its conversation.
 fn lanes_max(server: &Server, workers: usize) -> usize {
     let most = match &server.transport {
         // One of them is the server's first, which is everybody's.

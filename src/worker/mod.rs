@@ -47,6 +47,7 @@ mod partner;
 mod peers;
 mod pending;
 mod pendings;
+mod placing;
 mod probe;
 #[cfg(test)]
 mod scene;
@@ -144,6 +145,8 @@ pub struct Worker {
     asks: Asks,
     batches: Slots<Batch>,
     partners: BTreeMap<Key, Partner>,
+    /// How many of those each server has.
+    conversations: Vec<usize>,
     slices: BTreeMap<Key, Slice>,
     pools: Vec<Pool<forward::Waiter>>,
     request_heads: Vec<Option<Arc<[u8]>>>,
@@ -200,6 +203,7 @@ impl Worker {
             asks: Asks::new(),
             batches: Slots::new(u32::MAX),
             partners: BTreeMap::new(),
+            conversations: vec![0; servers],
             slices: BTreeMap::new(),
             pools: seat
                 .table
@@ -299,11 +303,6 @@ impl Worker {
 
     // ── between workers ──────────────────────────────────────────────────────────────────────────
 
-    /// The worker that owns a conversation.
-    fn owner(&self, key: &Key) -> WorkerId {
-        WorkerId((key.spread() % self.workers as u64) as u8)
-    }
-
     /// Gives a parcel to a worker, which may be this one.
     fn post(&mut self, to: WorkerId, parcel: Parcel) {
         if to == self.id {
@@ -323,7 +322,7 @@ impl Worker {
     fn unpack(&mut self, parcel: Parcel) {
         match parcel {
             Parcel::Forward(forward) => self.admit(*forward),
-            Parcel::Open(asker) => self.open_for(&asker),
+            Parcel::Open(asker) => self.open_for(*asker),
             Parcel::Answered(answered) => {
                 let Answered {
                     exchange,

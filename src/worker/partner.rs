@@ -18,8 +18,8 @@ use super::probe::Guess;
 use super::slots::Ticket;
 use super::sse_server::Feed;
 use super::tasks::Tasks;
-use crate::config::limits::{ASKED_CHILDREN_MAX, CHILDREN_MAX, INITIALIZE_TIMEOUT};
-use crate::config::{Share, Speaks, Transport};
+use crate::config::limits::INITIALIZE_TIMEOUT;
+use crate::config::{Speaks, Transport};
 use crate::event::Event;
 use crate::http::Outbox;
 use crate::id::{ConnectionId, SessionKey, WorkerId};
@@ -100,16 +100,7 @@ impl Worker {
     /// Sees to it that a conversation exists and knows its user.
     pub(super) fn ensure_partner(&mut self, asker: &Asker) -> Result<(), Refusal> {
         if !self.partners.contains_key(&asker.key) {
-            let server = &self.table.servers[asker.key.server];
-            let own = self
-                .partners
-                .keys()
-                .filter(|key| key.server == asker.key.server);
-            let most = match server.transport {
-                Transport::Stdio(_) => server.connections.max(1),
-                Transport::Http(_) => CHILDREN_MAX,
-            };
-            if server.has_one_stream() && own.count() >= most.div_ceil(self.workers) {
+            if !self.has_room_at(asker.key.server) {
                 return Err(Refusal::Busy(
                     "that server has as many conversations as it may have",
                 ));
@@ -133,34 +124,6 @@ impl Worker {
             self.set_level(&asker.key);
         }
         Ok(())
-    }
-
-    /// Whether a session's own conversation may still be opened, or it has to share one.
-    ///
-    /// A session that asks for one of its own gets it. One that has it only because it can be asked
-    /// something shares past [`ASKED_CHILDREN_MAX`]: what a server asks in it is then refused unless it
-    /// is clear for whom it is.
-    pub(super) fn must_share(&self, key: &Key) -> bool {
-        let server = &self.table.servers[key.server];
-        if key.session.is_none()
-            || server.share == Share::PerSession
-            || self.partners.contains_key(key)
-        {
-            return false;
-        }
-        let alone = self
-            .partners
-            .keys()
-            .filter(|own| own.server == key.server && own.session.is_some());
-        alone.count() >= ASKED_CHILDREN_MAX.div_ceil(self.workers)
-    }
-
-    pub(super) fn open_for(&mut self, asker: &Asker) {
-        if self.must_share(&asker.key) {
-            return;
-        }
-        // A refusal here costs nobody anything: the conversation is asked for again with the first request.
-        let _ = self.ensure_partner(asker);
     }
 
     /// Opens a conversation.
@@ -191,6 +154,7 @@ impl Worker {
         };
         let server = key.server;
         self.partners.insert(key.clone(), partner);
+        self.conversations[server] += 1;
         self.effects
             .push_back(Effect::Report(Report::Conversations { server, change: 1 }));
         self.start(&key);
@@ -500,6 +464,7 @@ impl Worker {
         let Some(partner) = self.partners.remove(key) else {
             return;
         };
+        self.conversations[key.server] -= 1;
         self.pendings.close_line(partner.line);
         if let Some(id) = partner.child {
             self.close(id, Close::Now);

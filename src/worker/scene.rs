@@ -54,6 +54,17 @@ impl Scene {
         scene
     }
 
+    /// One whose server is a legacy one and may have so many children.
+    pub(super) fn with_children(most: usize) -> Scene {
+        let mut config = config(Era::Legacy);
+        let mut server = (*config.servers[0]).clone();
+        server.connections = most;
+        config.servers = vec![Arc::new(server)];
+        let mut scene = Scene::of(Era::Legacy, Manners::Good, config);
+        scene.pass(Duration::from_millis(100));
+        scene
+    }
+
     /// One whose server says nothing, and that waits so long for it.
     pub(super) fn waiting_for_servers(length: Duration) -> Scene {
         let mut config = config(Era::Legacy);

@@ -119,12 +119,17 @@ impl Worker {
         if self.now >= until {
             return None;
         }
-        // Modern servers list the same for all.
+        // Modern servers list the same for all, and so does who is asked in one conversation.
         let legacy = |place: &usize| self.table.eras[*place] == Era::Legacy;
+        let apart = |place: &usize| !self.table.servers[*place].has_one_conversation();
         let listed = |place: &usize| !self.table.base.unlisted.contains(place);
         let waiting = match self.table.catalogs.get(session.capabilities.text()) {
-            Some(catalog) => catalog.unlisted.iter().any(listed),
-            None => (0..self.table.servers.len()).any(|place| listed(&place) && legacy(&place)),
+            Some(catalog) => catalog
+                .unlisted
+                .iter()
+                .any(|place| listed(place) && apart(place)),
+            None => (0..self.table.servers.len())
+                .any(|place| listed(&place) && legacy(&place) && apart(&place)),
         };
         waiting.then_some(until)
     }

@@ -140,11 +140,12 @@ impl Worker {
 
     /// Nobody waits for a task any more that is ours.
     pub(super) fn task_unwanted(&mut self, key: &Key, id: &str) {
-        let Some(partner) = self.partners.get_mut(key) else {
-            // The session may have had to share a conversation of another worker.
-            if key.session.is_some() {
-                let mut key = key.clone();
-                key.session = None;
+        let own_or_first = key.session.is_some() || key.is_base();
+        let partner = self.partners.get_mut(key);
+        let it = partner.filter(|it| own_or_first || it.tasks.owners.contains_key(id));
+        let Some(partner) = it else {
+            // It may have had to share a conversation, perhaps of another worker.
+            if let Some(key) = self.shared_instead(key) {
                 let owner = self.owner(&key);
                 self.post(owner, Parcel::TaskUnwanted(Arc::new(key), id.into()));
             }
