@@ -110,7 +110,7 @@ impl Worker {
             home,
             outgoing,
         } = forward;
-        if self.place(&mut asker.key) {
+        if self.place(&mut asker) {
             let owner = self.owner(&asker.key);
             let forward = Forward {
                 asker,

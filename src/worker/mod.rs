@@ -147,6 +147,8 @@ pub struct Worker {
     partners: BTreeMap<Key, Partner>,
     /// How many of those each server has.
     conversations: Vec<usize>,
+    /// Where sessions have to share a conversation with a server, see [`placing`].
+    placed: BTreeMap<SessionKey, BTreeMap<usize, Key>>,
     slices: BTreeMap<Key, Slice>,
     pools: Vec<Pool<forward::Waiter>>,
     request_heads: Vec<Option<Arc<[u8]>>>,
@@ -204,6 +206,7 @@ impl Worker {
             batches: Slots::new(u32::MAX),
             partners: BTreeMap::new(),
             conversations: vec![0; servers],
+            placed: BTreeMap::new(),
             slices: BTreeMap::new(),
             pools: seat
                 .table

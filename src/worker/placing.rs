@@ -53,30 +53,46 @@ impl Worker {
     ///
     /// A session that asks for one of its own gets it, or is refused. One that has it only because it can be asked
     /// something shares past [`ASKED_CHILDREN_MAX`], and where there is no room: what a server asks is then refused
-    /// unless it is clear for whom it is. Where there is no room for that either, the first is everybody's.
-    pub(super) fn place(&self, key: &mut Key) -> bool {
-        if key.is_base() || self.partners.contains_key(key) {
+    /// unless it is clear for whom it is. Where there is no room for that either, the first is everybody's. A session
+    /// that shares goes on to, since what it is subscribed to is known there.
+    pub(super) fn place(&mut self, asker: &mut Asker) -> bool {
+        let key = &asker.key;
+        let server = &self.table.servers[key.server];
+        if key.is_base() || !server.has_one_stream() {
             return false;
         }
-        if key.session.is_some() && self.must_share(key) {
-            key.session = None;
+        let is_open = self.partners.contains_key(key);
+        if is_open && key.session.is_some() {
+            return false;
+        }
+        let session = asker.session.as_ref().filter(|session| !session.is_ended());
+        let before = session.and_then(|session| self.placed.get(&session.key)?.get(&key.server));
+        if let Some(before) = before.filter(|before| *before != key) {
+            asker.key = before.clone();
             return true;
         }
-        let server = &self.table.servers[key.server];
-        let may_share = key.session.is_none() && server.share == Share::Shared;
-        if may_share && !self.has_room_at(key.server) {
-            *key = Key::base(key.server);
-            return true;
+        if is_open || server.share == Share::PerSession {
+            return false;
         }
-        false
+        let shared = match key.session {
+            Some(_) if !self.must_share(key) => return false,
+            Some(_) => Key {
+                session: None,
+                ..key.clone()
+            },
+            None if self.has_room_at(key.server) => return false,
+            None => Key::base(key.server),
+        };
+        if let Some(session) = session {
+            let placed = self.placed.entry(session.key).or_default();
+            placed.insert(shared.server, shared.clone());
+        }
+        asker.key = shared;
+        true
     }
 
     /// Whether a session may not have a conversation of its own that it does not have yet.
     fn must_share(&self, key: &Key) -> bool {
-        let server = &self.table.servers[key.server];
-        if server.share == Share::PerSession {
-            return false;
-        }
         let alone = self
             .partners
             .keys()
@@ -86,7 +102,7 @@ impl Worker {
 
     /// Opens a conversation, so that its lists become known.
     pub(super) fn open_for(&mut self, mut asker: Asker) {
-        if self.place(&mut asker.key) {
+        if self.place(&mut asker) {
             let owner = self.owner(&asker.key);
             return self.post(owner, Parcel::Open(Box::new(asker)));
         }
@@ -110,12 +126,14 @@ impl Worker {
 mod tests {
     use super::*;
     use crate::id::ConnectionId;
+    use crate::mcp::Era;
     use crate::router::directory::Directory;
     use crate::router::testing;
     use crate::session::store::Store;
     use crate::time::Wall;
-    use crate::worker::Seat;
+    use crate::worker::effect::Input;
     use crate::worker::scene::Scene;
+    use crate::worker::{Front, Seat};
     use serde_json::json;
     use std::sync::Arc;
 
@@ -189,5 +207,41 @@ mod tests {
         assert!(scene.answer(legacy)["result"]["tools"].is_array());
         let modern = scene.modern("tools/list", json!({}));
         assert!(scene.answer(modern)["result"]["tools"].is_array());
+    }
+
+    #[test]
+    fn session_that_shares_goes_on_to_though_there_is_room() {
+        let mut scene = Scene::with_children(2);
+        let (first, second) = (scene.opens_session(), scene.opens_session());
+        calls(&mut scene, &first);
+        let (own, _) = scene.asked("tools/call");
+        calls(&mut scene, &second);
+        let (shared, _) = scene.asked("tools/call");
+        assert_ne!(own, shared);
+        let from = ([127, 0, 0, 1], 9).into();
+        let client = scene.worker.accept(scene.now, from, Front::Main);
+        let leaves = format!("DELETE /mcp HTTP/1.1\r\nhost: localhost\r\n{first}\r\n");
+        scene.handle(Input::Received(client, leaves.as_bytes()));
+        assert!(scene.closed.contains(&own));
+        calls(&mut scene, &second);
+        assert_eq!(scene.asked("tools/call").0, shared);
+    }
+
+    #[test]
+    fn session_at_a_server_on_streamable_http_need_not_share() {
+        let mut scene = Scene::over_http(Era::Legacy);
+        let key = |session| Key {
+            server: 0,
+            capabilities: r#"{"roots":{}}"#.into(),
+            session: Some(session),
+        };
+        for session in 0..ASKED_CHILDREN_MAX as u64 {
+            scene.worker.open_conversation(key(session), None);
+        }
+        let mut asker = Asker {
+            key: key(ASKED_CHILDREN_MAX as u64),
+            session: None,
+        };
+        assert!(!scene.worker.place(&mut asker));
     }
 }

@@ -17,6 +17,7 @@ impl Worker {
     pub(super) fn session_ended(&mut self, session: SessionKey) {
         self.forget_user(session);
         self.forget_asks(session);
+        self.placed.remove(&session);
         let now = self.now;
         let used: Vec<Key> = self
             .partners
