@@ -127,14 +127,7 @@ impl Worker {
             return self.give_up(id, Refusal::Draining, "switchbox is shutting down");
         }
         // Each has a lane.
-        if self.lanes.parked() >= PARKED_MAX {
-            let fact = "too many calls wait for their clients to answer";
-            return self.give_up(
-                id,
-                Refusal::Busy(fact),
-                "switchbox has too many calls parked",
-            );
-        }
+        let is_full = self.lanes.parked() >= PARKED_MAX;
         let until = self.now + PARKED_TIMEOUT;
         let Some(exchange) = self.exchanges.get_mut(exchange_ticket(id)) else {
             return;
@@ -146,6 +139,14 @@ impl Worker {
         // It was asked already and has not come back: it will be asked this as well when it does.
         if parked.questions.is_empty() || matches!(exchange.sink, Sink::Parked) {
             return;
+        }
+        if is_full {
+            let fact = "too many calls wait for their clients to answer";
+            return self.give_up(
+                id,
+                Refusal::Busy(fact),
+                "switchbox has too many calls parked",
+            );
         }
         parked.round += 1;
         let payload = Payload {
@@ -603,5 +604,18 @@ mod tests {
             "params": {"requestId": 1}});
         scene.post(&fields, &cancelled);
         assert_eq!(scene.worker.asks.len(), 0);
+    }
+
+    #[test]
+    fn call_that_is_parked_is_asked_more_though_no_other_may_be() {
+        let mut scene = Scene::new(Era::Legacy);
+        let (child, _, state) = scene.parks("t");
+        scene.worker.lanes.parked = PARKED_MAX;
+        scene.elicits(child, 8);
+        scene.pass(Duration::from_millis(40));
+        assert_eq!(scene.worker.census().parked, 1);
+        scene.returns("t", &state);
+        let answered = scene.lines(child);
+        assert!(answered.iter().any(|line| line["id"] == 7), "{answered:?}");
     }
 }
