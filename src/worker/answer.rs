@@ -334,7 +334,10 @@ impl Worker {
             exchange.reprieve(now);
         }
         if let Sink::Visitor(visitor) = exchange.sink
-            && !matches!(said, Said::Request(..) | Said::Withdrawn(..))
+            && !matches!(
+                said,
+                Said::Request(..) | Said::Withdrawn(..) | Said::Lacking(_)
+            )
         {
             let said = Parcel::Said(visitor.exchange, Box::new(said));
             return self.post(visitor.worker, said);

@@ -618,4 +618,24 @@ mod tests {
         let answered = scene.lines(child);
         assert!(answered.iter().any(|line| line["id"] == 7), "{answered:?}");
     }
+
+    #[test]
+    fn lane_is_kept_though_a_client_that_is_back_cannot_be_asked_more() {
+        let mut scene = Scene::new(Era::Legacy);
+        let (child, call, state) = scene.parks("t");
+        let client = scene.returns("t", &state);
+        let params = json!({"messages": [], "maxTokens": 1});
+        scene.says(
+            child,
+            &json!({"jsonrpc": "2.0", "id": 8, "method": "sampling/createMessage", "params": params}),
+        );
+        let error = scene.answer(client)["error"].clone();
+        assert!(
+            error["data"]["requiredCapabilities"]["sampling"].is_object(),
+            "{error}"
+        );
+        scene.answers(child, &call, &json!({"content": []}));
+        assert!(!scene.closed.contains(&child));
+        assert_eq!(scene.worker.census().lanes, 0);
+    }
 }
