@@ -401,7 +401,7 @@ impl Worker {
             },
             Said::Request(text, ask) => {
                 // A person may have to answer first, who gets more time than a server.
-                if let Some(server) = exchange.awaits.server() {
+                if let Some(server) = exchange.awaits.server().filter(|_| waits) {
                     let until = now + CLIENT_REQUEST_TIMEOUT + server.timeout;
                     exchange.deadline = until.min(exchange.last_deadline);
                 }

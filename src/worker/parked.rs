@@ -312,6 +312,7 @@ impl Worker {
         let server = exchange.awaits.server();
         let timeout = server.map_or(PARKED_TIMEOUT, |server| exchange.patience(server));
         exchange.deadline = now + timeout;
+        exchange.last_deadline = exchange.last_deadline.max(exchange.deadline);
         let session = exchange.session.as_ref().map(|session| session.key);
         self.wake_at(now + timeout);
         let Some(guest) = session else { return };
@@ -457,6 +458,17 @@ mod tests {
         scene.pass(Duration::from_millis(40));
         let state = scene.answer(client)["result"]["requestState"].clone();
         (child, call, state)
+    }
+
+    /// Has a client come back with its answer to that question, and wanting to hear of progress.
+    fn comes_back(scene: &mut Scene, state: &Value, question: u32) -> crate::id::ConnectionId {
+        let answers =
+            json!({format!("elicitation-{question}"): {"action": "accept", "content": {}}});
+        let params = json!({
+            "name": "t", "arguments": {}, "requestState": state, "inputResponses": answers,
+            "_meta": {"progressToken": "p"},
+        });
+        scene.modern("tools/call", params)
     }
 
     #[test]
@@ -637,5 +649,35 @@ mod tests {
         scene.answers(child, &call, &json!({"content": []}));
         assert!(!scene.closed.contains(&child));
         assert_eq!(scene.worker.census().lanes, 0);
+    }
+
+    #[test]
+    fn progress_does_not_shorten_the_time_of_a_call_whose_client_is_back_late() {
+        let mut scene = Scene::new(Era::Legacy);
+        let (child, call, state) = parked_with_progress(&mut scene);
+        let wait = PARKED_TIMEOUT - Duration::from_secs(10);
+        scene.pass(wait);
+        let client = comes_back(&mut scene, &state, 1);
+        scene.elicits(child, 8);
+        scene.pass(Duration::from_millis(40));
+        let state = scene.answer(client)["result"]["requestState"].clone();
+        scene.pass(wait);
+        let client = comes_back(&mut scene, &state, 2);
+        scene.pass(Duration::from_secs(25));
+        scene.says(child, &progress(&call, 1));
+        scene.pass(Duration::from_secs(25));
+        scene.answers(child, &call, &json!({"content": []}));
+        let heard = scene.heard(client);
+        assert!(heard.contains(r#""resultType":"complete""#), "{heard}");
+    }
+
+    #[test]
+    fn question_does_not_keep_a_call_that_nobody_can_come_back_for() {
+        let mut scene = Scene::new(Era::Legacy);
+        let (child, ..) = scene.parks("t");
+        scene.pass(PARKED_TIMEOUT - Duration::from_secs(10));
+        scene.elicits(child, 8);
+        scene.pass(Duration::from_secs(10));
+        assert_eq!(scene.worker.census().exchanges, 0);
     }
 }
