@@ -110,6 +110,7 @@ impl Worker {
             Settled::AsItIs => self.answer_with(id, text, response),
             Settled::Renamed(text, response) => self.answer_with(id, &text, response),
             Settled::Awaited => {}
+            Settled::Unwanted => self.close_refused(id),
         }
     }
 

@@ -14,9 +14,10 @@
 //! Ids need no memory. Whom a server's news of a task are for is remembered in [`super::tasks`].
 
 use super::answer::Response;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Sink};
+use super::lanes::Left;
 use super::message::{Caller, Routed, string};
-use super::parcel::{Outgoing, Said, TaskFor};
+use super::parcel::{Outgoing, Parcel, Said, TaskFor};
 use super::{Worker, exchange_ticket};
 use crate::config::Server;
 use crate::config::limits::CLIENT_REQUEST_TIMEOUT;
@@ -32,6 +33,7 @@ use crate::mcp::params::Params;
 use crate::refusal::{Refusal, shown};
 use crate::router::catalog::Route;
 use crate::time::Time;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What an exchange has to do with tasks.
@@ -154,7 +156,12 @@ impl Worker {
             (Tasking::No, ..) => return Settled::AsItIs,
             (Tasking::Ours(None), _, Ok(result)) => match task::created(text, result) {
                 Some(own) => {
-                    let own = own.into_owned();
+                    let (own, is_refused) =
+                        (own.into_owned(), matches!(exchange.sink, Sink::Refused));
+                    if is_refused {
+                        self.unwant_task(id, own);
+                        return Settled::Unwanted;
+                    }
                     self.await_task(id, own);
                     return Settled::Awaited;
                 }
@@ -221,6 +228,19 @@ impl Worker {
         task::renamed(text, naming, name)
     }
 
+    /// Has a task cancelled that an exchange became after its client was refused. The server may still ask something
+    /// about it.
+    fn unwant_task(&mut self, id: ExchangeId, task: String) {
+        let Some(exchange) = self.exchange(id) else {
+            return;
+        };
+        exchange.left = Left::Asked;
+        if let Some(key) = exchange.awaits.key().cloned() {
+            let owner = self.owner(&key);
+            self.post(owner, Parcel::TaskUnwanted(Arc::new(key), task.into()));
+        }
+    }
+
     /// Waits for the result of a task that an exchange became without its client's knowing.
     fn await_task(&mut self, id: ExchangeId, task: String) {
         let now = self.now;
@@ -254,6 +274,8 @@ pub(super) enum Settled {
     Renamed(Vec<u8>, Response),
     /// It is not the answer yet: that is waited for.
     Awaited,
+    /// It would not be the answer yet, and nobody waits for that.
+    Unwanted,
 }
 
 impl Exchange {
@@ -317,4 +339,37 @@ impl Response {
 fn token_in(text: &[u8]) -> Option<Span> {
     let params = Envelope::parse(text).ok()?.params?;
     parse::member(text, params, "progressToken")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::scene::Scene;
+    use serde_json::json;
+
+    #[test]
+    fn call_that_becomes_a_task_after_its_client_was_refused_is_not_waited_for() {
+        let mut scene = Scene::new(Era::Legacy);
+        scene.modern("tools/call", json!({"name": "t", "arguments": {}}));
+        let (child, call) = scene.asked("tools/call");
+        for ticket in scene.worker.exchanges.tickets() {
+            let exchange = scene.worker.exchanges.get_mut(ticket).expect("one");
+            exchange.tasking = Tasking::Ours(None);
+        }
+        let params = json!({"messages": [], "maxTokens": 1});
+        let method = "sampling/createMessage";
+        scene.says(
+            child,
+            &json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}),
+        );
+        let task = json!({
+            "taskId": "1", "status": "working", "createdAt": "2026-01-01T00:00:00Z",
+            "lastUpdatedAt": "2026-01-01T00:00:00Z", "ttl": null,
+        });
+        scene.answers(child, &call, &json!({"task": task}));
+        assert_eq!(scene.worker.census().lanes, 0);
+        let said = scene.lines(child);
+        let cancels = said.iter().filter(|line| line["method"] == "tasks/cancel");
+        assert_eq!(cancels.count(), 1, "{said:?}");
+    }
 }
