@@ -133,13 +133,15 @@ impl Worker {
             return self.refuse(id, refusal);
         }
         let user = session.as_ref().map(|session| session.key);
-        self.use_slice(&key, session);
-        let Some(slice) = self.slices.get_mut(&key) else {
-            return;
+        let slice = match self.slices.get_mut(&*key) {
+            Some(slice) => slice,
+            None => self.slices.entry((*key).clone()).or_default(),
         };
         slice.used_at = self.now;
         if slice.users.get(&user) != Some(&Known::Yes) {
-            return slice.turns.push_back(id);
+            // The owner may be this worker, and answer at once.
+            slice.turns.push_back(id);
+            return self.use_slice(&key, session);
         }
         match &slice.standing {
             Standing::Opening | Standing::Ended => slice.turns.push_back(id),

@@ -23,11 +23,13 @@ const FORGOTTEN_EARLY_MAX: u8 = 3;
 impl Worker {
     pub(super) fn attach(&mut self, asker: &Asker, from: WorkerId) {
         let key = Arc::new(asker.key.clone());
+        let user = asker.session.as_ref().map(|session| session.key);
         if let Err(refusal) = self.ensure_partner(asker) {
-            return self.post(
-                from,
-                Parcel::Opened(key, Standing::Down(refusal.message().into())),
-            );
+            // What waits there is told why, and what comes later asks again.
+            let down = Standing::Down(refusal.message().into());
+            self.post(from, Parcel::Opened(key.clone(), down));
+            self.post(from, Parcel::Joined(key.clone(), user));
+            return self.post(from, Parcel::Opened(key, Standing::Ended));
         }
         let now = self.now;
         if let Some(partner) = self.partners.get_mut(&asker.key) {
@@ -36,7 +38,6 @@ impl Worker {
                 partner.conversation.join_stranger(from);
             }
             let standing = partner.standing(now);
-            let user = asker.session.as_ref().map(|session| session.key);
             self.post(from, Parcel::Opened(key.clone(), standing));
             self.post(from, Parcel::Joined(key, user));
         }
@@ -205,5 +206,55 @@ impl Worker {
             partner.listening = Listening::Again(at, last);
             self.wake_at(at);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::limits::CHILDREN_MAX;
+    use crate::config::{Speaks, Transport};
+    use crate::mcp::Era;
+    use crate::mcp::method::Method;
+    use crate::router::table::Table;
+    use crate::worker::exchange::{Awaits, Exchange, Sink};
+    use crate::worker::exchange_id;
+    use crate::worker::parcel::Outgoing;
+    use crate::worker::scene::Scene;
+
+    #[test]
+    fn exchange_that_a_server_has_no_room_for_is_refused_at_once() {
+        let mut scene = Scene::over_http(Era::Legacy);
+        let worker = &mut scene.worker;
+        // It has just been found to be one with one stream.
+        let mut server = (*worker.table.servers[0]).clone();
+        if let Transport::Http(http) = &mut server.transport {
+            http.speaks = Speaks::SseAfterAll;
+        }
+        let (server, before) = (Arc::new(server), &worker.table);
+        worker.table = Arc::new(Table {
+            names: before.names,
+            servers: vec![server.clone()],
+            reasons: vec![None],
+            eras: vec![Era::Legacy],
+            base: before.base.clone(),
+            catalogs: Default::default(),
+        });
+        worker.conversations[0] = CHILDREN_MAX;
+        let key = Key {
+            capabilities: r#"{"elicitation":{}}"#.into(),
+            ..Key::base(0)
+        };
+        let mut exchange = Exchange::new(scene.now, Sink::Gone, Method::ToolsCall);
+        exchange.awaits = Awaits::Turn {
+            server,
+            key: Arc::new(key.clone()),
+            outgoing: Box::new(Outgoing::own(Method::ToolsCall, Vec::new())),
+            resent: false,
+        };
+        let id = exchange_id(worker.exchanges.insert(exchange));
+        worker.take_turn(id);
+        assert_eq!(worker.exchanges_in_flight(), 0);
+        assert!(!worker.slices.contains_key(&key));
     }
 }
