@@ -171,7 +171,8 @@ pub const INITIALIZE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Connections each worker keeps to one HTTP server, unless it is set for that server.
 pub const POOL_CONNECTIONS: usize = 256;
-/// Children of one stdio server, unless it is set for that server. Past this: a refusal.
+/// Children of one stdio server, unless it is set for that server. Past this sessions share them, or are refused where
+/// each is to have its own.
 pub const CHILDREN_MAX: usize = 1024;
 /// Children of one stdio server for each worker from which on they are spread over workers. One that may have fewer has
 /// them all with the one worker, so that a part of them is not refused while another is unused.

@@ -6,9 +6,9 @@
 //!                          └──────── answer ◀─ crossing ◀─ pending, heard ◀─┘    back, by id
 //! ```
 //!
-//! Beside the line, what lasts longer than one message: `partner` and `probe` (a server's conversation), `guests`,
-//! `lanes` and `lodging`, `parked` and `inquiry` (questions in the middle of a call), `listener`, `followers` and
-//! `changes` (who hears of what).
+//! Beside the line, what lasts longer than one message: `partner`, `placing` and `probe` (a server's conversation),
+//! `guests`, `lanes` and `lodging`, `parked` and `inquiry` (questions in the middle of a call), `listener`, `followers`
+//! and `changes` (who hears of what).
 //!
 //! This is the only module that knows the line from end to end; each of its files knows one stretch. A
 //! worker is told what happened ([`Input`]), asked what it wants done ([`Effect`]) and never waits. All of

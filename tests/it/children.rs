@@ -5,6 +5,7 @@ use crate::harness::clock;
 use crate::harness::gateway::{Gateway, Setup};
 use crate::harness::session::text;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
@@ -238,4 +239,24 @@ fn secrets_that_a_child_prints_do_not_reach_clients() {
         assert!(!refused.contains("hunter2"), "{refused}");
         refused.contains("no user *** here")
     });
+}
+
+#[test]
+fn no_more_children_than_are_configured_serve_whoever_comes() {
+    for most in [1, 2] {
+        let mut server = child::named("a");
+        server["connections"] = most.into();
+        let config = json!({"mcpServers": { "a": server }});
+        let gateway = Setup::new(config).flags(&["--workers", "4"]).start();
+        let mut pids = BTreeSet::new();
+        let come = || gateway.session_with("2025-11-25", json!({"elicitation": {}}));
+        let sessions: Vec<_> = (0..6).map(|_| come()).collect();
+        for session in &sessions {
+            let params = json!({"name": "a__pid", "arguments": {}});
+            let answer = session.ask("tools/call", params);
+            assert!(answer["result"].is_object(), "{most}: {answer}");
+            pids.insert(text(&answer));
+        }
+        assert_eq!(pids.len(), most, "{pids:?}");
+    }
 }
