@@ -177,13 +177,6 @@ fn check_entries(text: &[u8]) {
     let modern = listing::tool_for_modern(text);
     assert_json(&modern);
     assert_same(text, &modern, &["execution", "inputSchema"]);
-    let bare = listing::tool_without_headers(text);
-    assert_json(&bare);
-    assert_same(text, &bare, &["inputSchema"]);
-    assert_eq!(listing::tool_without_headers(&bare), bare);
-    if let Some(schema) = place_of(&bare, "inputSchema") {
-        assert_eq!(headers::header_params(&bare, schema), Ok(Vec::new()));
-    }
     if let Some(schema) = place_of(&modern, "inputSchema") {
         assert!(headers::header_params(&modern, schema).is_ok());
     }

@@ -107,7 +107,7 @@ pub(crate) fn check(input: &[u8]) {
     let data: Vec<u8> = input
         .iter()
         .copied()
-        .filter(|byte| *byte != b'\r')
+        .filter(|byte| !matches!(byte, b'\r' | b'\n'))
         .collect();
     let event = Event {
         id: Some(b"7"),

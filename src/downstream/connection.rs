@@ -388,11 +388,6 @@ impl Connection {
         matches!(self.state, State::Head(_)) && self.input.is_empty() && self.outbox.is_empty()
     }
 
-    /// Whether a request that was handed out waits for its answer, or for more of its stream.
-    pub const fn is_answering(&self) -> bool {
-        matches!(self.state, State::Answer | State::Stream)
-    }
-
     /// Whether a stream is open.
     pub const fn is_streaming(&self) -> bool {
         matches!(self.state, State::Stream)

@@ -54,12 +54,6 @@ pub struct ResponseHead<'a> {
     pub content: ContentKind,
     /// `Mcp-Session-Id`
     pub session_id: Option<&'a str>,
-    /// `WWW-Authenticate`: its first line.
-    pub www_authenticate: Option<&'a str>,
-    /// `Retry-After` in its form of seconds; a date is passed over.
-    pub retry_after: Option<Duration>,
-    /// `Location`
-    pub location: Option<&'a str>,
     bytes: &'a [u8],
 }
 
@@ -131,9 +125,6 @@ fn read(input: &[u8]) -> Result<Option<(ResponseHead<'_>, usize)>, HeadError> {
         keep_alive_timeout: None,
         content: ContentKind::Unstated,
         session_id: None,
-        www_authenticate: None,
-        retry_after: None,
-        location: None,
         bytes: &input[..used],
     };
     let mut length = None;
@@ -148,22 +139,14 @@ fn read(input: &[u8]) -> Result<Option<(ResponseHead<'_>, usize)>, HeadError> {
         let (name, value) = (field.name, field.value);
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         match name.len() {
-            8 if is("location") => texts.once(&mut head.location, "location", value)?,
             10 if is("connection") => connection.add(texts.text("connection", value)?),
             10 if is("keep-alive") => {
                 head.keep_alive_timeout = keep_alive_timeout(texts.text("keep-alive", value)?);
-            }
-            11 if is("retry-after") => {
-                let seconds = texts.text("retry-after", value)?.parse().ok();
-                head.retry_after = seconds.map(|seconds: u32| Duration::from_secs(seconds.into()));
             }
             12 if is("content-type") => texts.once(&mut content_type, "content-type", value)?,
             14 if is("content-length") => texts.once(&mut length, "content-length", value)?,
             14 if is("mcp-session-id") => {
                 texts.once(&mut head.session_id, "mcp-session-id", value)?
-            }
-            16 if is("www-authenticate") && head.www_authenticate.is_none() => {
-                head.www_authenticate = Some(texts.text("www-authenticate", value)?);
             }
             17 if is("transfer-encoding") => texts.once(&mut coding, "transfer-encoding", value)?,
             _ => {}
@@ -290,17 +273,13 @@ mod tests {
     fn fields_are_gathered() {
         let head = parse(
             "HTTP/1.1 401 Unauthorized\r\nContent-Type: Text/Event-Stream; charset=utf-8\r\n\
-             MCP-Session-ID: abc\r\nKeep-Alive: timeout=5, max=9\r\nRetry-After: 7\r\n\
-             WWW-Authenticate: Bearer x=\"y\"\r\nLocation: /there\r\nX-Other: 1\r\n\r\n",
+             MCP-Session-ID: abc\r\nKeep-Alive: timeout=5, max=9\r\nX-Other: 1\r\n\r\n",
         )
         .expect("the head is lawful");
         assert_eq!(head.status, 401);
         assert_eq!(head.content, ContentKind::EventStream);
         assert_eq!(head.session_id, Some("abc"));
         assert_eq!(head.keep_alive_timeout, Some(Duration::from_secs(5)));
-        assert_eq!(head.retry_after, Some(Duration::from_secs(7)));
-        assert_eq!(head.www_authenticate, Some("Bearer x=\"y\""));
-        assert_eq!(head.location, Some("/there"));
         assert_eq!(head.fields().first("x-other"), Some(&b"1"[..]));
     }
 

@@ -258,10 +258,7 @@ fn read_block<'a>(block: &'a [u8], joined: &'a mut Vec<u8>) -> Event<'a> {
     event
 }
 
-/// Writes one event.
-///
-/// Line ends within `data`, which JSON has only as white space, become lines of their own; a CR is read
-/// back as LF. `id` and `kind` must not contain line ends.
+/// Writes one event, none of whose parts may contain a line end.
 pub fn write_event(out: &mut Vec<u8>, event: &Event<'_>) {
     out.reserve(event.data.map_or(0, <[u8]>::len) + 64);
     if let Some(id) = event.id {
@@ -275,15 +272,8 @@ pub fn write_event(out: &mut Vec<u8>, event: &Event<'_>) {
         super::write::number(out, retry);
         out.push(b'\n');
     }
-    if let Some(mut rest) = event.data {
-        while let Some(end) = memchr2(b'\r', b'\n', rest) {
-            line(out, b"data: ", &rest[..end]);
-            rest = match &rest[end..] {
-                [b'\r', b'\n', rest @ ..] | [_, rest @ ..] => rest,
-                [] => b"",
-            };
-        }
-        line(out, b"data: ", rest);
+    if let Some(data) = event.data {
+        line(out, b"data: ", data);
     }
     out.push(b'\n');
 }

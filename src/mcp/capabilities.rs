@@ -1,7 +1,6 @@
 //! What a client, a server, or all servers together say they can do.
 
 use super::Era;
-use super::method::Method;
 use super::revision::Revision;
 use crate::jsonrpc::canonical;
 use crate::jsonrpc::edit::{Edits, Fate};
@@ -68,16 +67,6 @@ impl ClientCapabilities {
     /// Whether a server may ask this client anything: sampling, elicitation or roots.
     pub fn may_be_asked(&self) -> bool {
         self.sampling || self.elicitation || self.roots
-    }
-
-    /// Whether a server may send this request.
-    pub fn allows(&self, method: Method) -> bool {
-        match method {
-            Method::CreateMessage => self.sampling,
-            Method::Elicit => self.elicitation,
-            Method::RootsList => self.roots,
-            _ => false,
-        }
     }
 
     /// Whether the client has roots: state that a server keeps for it.
@@ -242,7 +231,6 @@ mod tests {
             let span = parse::check(declared.as_bytes()).unwrap();
             let own = ClientCapabilities::parse(revision, declared.as_bytes(), span).unwrap();
             assert_eq!(&**own.text(), expected, "{revision:?}");
-            assert_eq!(own.allows(Method::Elicit), expected.contains("elicitation"));
         };
         let all = r#"{"elicitation":{"form":{},"url":{}},"roots":{},"sampling":{}}"#;
         let early = r#"{"roots":{},"sampling":{}}"#;

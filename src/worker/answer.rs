@@ -7,8 +7,8 @@ use super::tasking::Settled;
 use super::{Worker, exchange_ticket, wire_id};
 use crate::config::limits::CLIENT_REQUEST_TIMEOUT;
 use crate::event::{Event, Outcome};
-use crate::http::Piece;
 use crate::http::write::Field;
+use crate::http::{Piece, sse};
 use crate::id::{ConnectionId, ExchangeId, Home, Place};
 use crate::jsonrpc::parse::{self, Span};
 use crate::jsonrpc::write;
@@ -37,21 +37,29 @@ const RETRY_MILLIS: u64 = 1000;
 
 /// The bytes of an event; without an id where nothing could be resumed.
 pub(super) fn event_bytes(at: Option<EventId>, message: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(message.len() + 48);
-    if let Some(at) = at {
-        bytes.extend_from_slice(b"id: ");
-        bytes.extend_from_slice(at.to_string().as_bytes());
-        bytes.push(b'\n');
-    }
-    bytes.extend_from_slice(b"event: message\ndata: ");
-    bytes.extend_from_slice(&one_line(message));
-    bytes.extend_from_slice(b"\n\n");
-    bytes
+    let id = at.map(|at| at.to_string());
+    written(&sse::Event {
+        id: id.as_deref().map(str::as_bytes),
+        kind: Some(b"message"),
+        data: Some(&one_line(message)),
+        retry: None,
+    })
 }
 
 /// The bytes of the empty event that gives a client an id to come back with (SEP-1699).
 pub(super) fn prime(at: EventId) -> Vec<u8> {
-    format!("id: {at}\nretry: {RETRY_MILLIS}\ndata: \n\n").into_bytes()
+    written(&sse::Event {
+        id: Some(at.to_string().as_bytes()),
+        kind: None,
+        data: Some(b""),
+        retry: Some(RETRY_MILLIS),
+    })
+}
+
+fn written(event: &sse::Event<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    sse::write_event(&mut bytes, event);
+    bytes
 }
 
 /// A message without line ends, which in checked JSON stand between tokens only.

@@ -168,11 +168,6 @@ fn written_events_are_read_back() {
         full,
         "id: 7-1\nevent: message\nretry: 1000\ndata: {\"a\": 1}\n\n",
     );
-    let lines = Event {
-        data: Some(b"{\n \"a\"\n}"),
-        ..Event::default()
-    };
-    check(lines, "data: {\ndata:  \"a\"\ndata: }\n\n");
     let priming = Event {
         id: Some(b"1"),
         data: Some(b""),

@@ -57,7 +57,8 @@ pub fn output(entry: &[u8]) -> Output {
 }
 
 /// A legacy server's tool as a modern client must see it: without `execution`, and without annotations for headers
-/// if they break a rule (see [`tool_without_headers`]): a server that never heard of them may well do so.
+/// if they break a rule: a server that never heard of them may well do so, and clients over HTTP would leave out the
+/// whole tool (MCP 2026-07-28, transports/streamable-http, "Custom Headers from Tool Parameters").
 ///
 /// `entry` is the tool's object alone, as it stands in a text that was checked before.
 pub fn tool_for_modern(entry: &[u8]) -> Cow<'_, [u8]> {
@@ -68,21 +69,6 @@ pub fn tool_for_modern(entry: &[u8]) -> Cow<'_, [u8]> {
             return Fate::Drop;
         }
         if key.is("inputSchema") && headers::header_params(entry, value).is_err() {
-            drop_headers(edits, value);
-        }
-        Fate::Keep
-    });
-    edits.finished()
-}
-
-/// A tool without any `x-mcp-header` in its `inputSchema`: for one that breaks their rules, because clients over
-/// HTTP would leave out the whole tool, and that need not be when the server is reached without headers.
-/// MCP 2026-07-28, transports/streamable-http, "Custom Headers from Tool Parameters".
-pub fn tool_without_headers(entry: &[u8]) -> Cow<'_, [u8]> {
-    let mut edits = Edits::new(entry);
-    let whole = edits.whole();
-    edits.members(whole, |edits, key, value| {
-        if key.is("inputSchema") {
             drop_headers(edits, value);
         }
         Fate::Keep
@@ -362,7 +348,7 @@ mod tests {
     fn headers_are_taken_out_where_they_are_keywords() {
         let entry = br#"{"inputSchema":{"x-mcp-header":"A","properties":{"x-mcp-header":{"type":"string","x-mcp-header":"B"},"c":{"items":[{"x-mcp-header":"D"}],"default":{"x-mcp-header":1}}}}}"#;
         assert_eq!(
-            checked(tool_without_headers(entry)),
+            checked(tool_for_modern(entry)),
             r#"{"inputSchema":{"properties":{"x-mcp-header":{"type":"string"},"c":{"items":[{}],"default":{"x-mcp-header":1}}}}}"#
         );
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::http::RequestHead;
-use crate::mcp::bridge::listing::tool_without_headers;
+use crate::mcp::bridge::listing::tool_for_modern;
 
 fn span(json: &str) -> Span {
     parse::check(json.as_bytes()).unwrap()
@@ -63,7 +63,7 @@ fn schema_that_breaks_a_rule_is_told_which() {
         assert!(broken.contains(fact), "{properties}: {broken}");
         // What is left once the annotations are gone is lawful.
         let tool = format!(r#"{{"inputSchema":{{"properties":{{{properties}}}}}}}"#);
-        let stripped = tool_without_headers(tool.as_bytes());
+        let stripped = tool_for_modern(tool.as_bytes());
         let schema = parse::member(&stripped, parse::check(&stripped).unwrap(), "inputSchema");
         assert_eq!(
             header_params(&stripped, schema.unwrap()),
