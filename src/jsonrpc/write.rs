@@ -3,6 +3,8 @@
 //! Ids and contents come as the bytes they are on the wire; nothing here checks them again.
 
 use super::parse::Span;
+use memchr::memchr2;
+use std::borrow::Cow;
 
 /// Appends a decimal integer.
 pub fn integer(out: &mut Vec<u8>, mut value: u64) {
@@ -113,6 +115,18 @@ pub fn error_object(out: &mut Vec<u8>, code: i32, message: &str, data: &[u8]) {
         out.extend_from_slice(data);
     }
     out.push(b'}');
+}
+
+/// JSON that was checked as one line: line ends stand between its tokens only, and become spaces.
+pub fn one_line(text: &[u8]) -> Cow<'_, [u8]> {
+    if memchr2(b'\n', b'\r', text).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let line = text.iter().map(|&byte| match byte {
+        b'\n' | b'\r' => b' ',
+        other => other,
+    });
+    Cow::Owned(line.collect())
 }
 
 /// Appends `text` with the places in `changes` replaced; they come in order and do not overlap.

@@ -5,6 +5,7 @@ use super::handshake::Introduced;
 use super::method::Method;
 use crate::config::limits::LIST_ENTRIES_MAX;
 use crate::jsonrpc::parse::{self, Span};
+use crate::jsonrpc::write;
 
 /// The four kinds of things that are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,7 +137,7 @@ pub fn take_page(
         match key.and_then(|place| Some((parse::string(text, place)?, place))) {
             Some((key, place)) if entries.len() < LIST_ENTRIES_MAX => entries.push(Entry {
                 key: key.into_owned(),
-                text: compact(element.of(text)),
+                text: write::one_line(element.of(text)).into(),
                 place: Span {
                     start: place.start - element.start,
                     end: place.end - element.start,
@@ -149,20 +150,6 @@ pub fn take_page(
         .filter(|cursor| text[cursor.start] == b'"')
         .map(|cursor| cursor.of(text).into());
     Ok(page)
-}
-
-/// A copy without line ends, which in checked JSON stand between tokens only: so that what is shown over
-/// stdio stays one line and what is shown as an event stays one `data:` line.
-fn compact(text: &[u8]) -> Box<[u8]> {
-    text.iter()
-        .map(|&byte| {
-            if matches!(byte, b'\n' | b'\r') {
-                b' '
-            } else {
-                byte
-            }
-        })
-        .collect()
 }
 
 #[cfg(test)]

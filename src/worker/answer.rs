@@ -19,9 +19,7 @@ use crate::mcp::method::Method;
 use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::session::replay::EventId;
-use memchr::memchr2;
 use memchr::memmem::Finder;
-use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 /// The field that announces a JSON answer.
@@ -41,7 +39,7 @@ pub(super) fn event_bytes(at: Option<EventId>, message: &[u8]) -> Vec<u8> {
     written(&sse::Event {
         id: id.as_deref().map(str::as_bytes),
         kind: Some(b"message"),
-        data: Some(&one_line(message)),
+        data: Some(&write::one_line(message)),
         retry: None,
     })
 }
@@ -60,19 +58,6 @@ fn written(event: &sse::Event<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     sse::write_event(&mut bytes, event);
     bytes
-}
-
-/// A message without line ends, which in checked JSON stand between tokens only.
-pub(super) fn one_line(message: &[u8]) -> Cow<'_, [u8]> {
-    if memchr2(b'\n', b'\r', message).is_none() {
-        return Cow::Borrowed(message);
-    }
-    Cow::Owned(
-        message
-            .iter()
-            .map(|&b| if matches!(b, b'\n' | b'\r') { b' ' } else { b })
-            .collect(),
-    )
 }
 
 /// Where an answer leaves, and how.
@@ -514,7 +499,7 @@ impl Worker {
         let Some(front) = self.stdio(connection) else {
             return;
         };
-        front.outbox.push(&one_line(message));
+        front.outbox.push(&write::one_line(message));
         front.outbox.push(b"\n");
         self.flush(connection);
     }

@@ -16,6 +16,7 @@ use crate::config::{Share, Transport};
 use crate::event::Event;
 use crate::id::{ExchangeId, Home, SessionKey};
 use crate::jsonrpc::parse::Span;
+use crate::jsonrpc::write;
 use crate::mcp::Era;
 use crate::mcp::listing::Kind;
 use crate::mcp::method::Method;
@@ -386,7 +387,7 @@ impl Worker {
                             why,
                         });
                     }
-                    child.outbox.push(&super::answer::one_line(&message));
+                    child.outbox.push(&write::one_line(&message));
                     child.outbox.push(b"\n");
                     self.flush(id);
                 }

@@ -260,19 +260,13 @@ pub(super) fn write_request(out: &mut Vec<u8>, id: u64, outgoing: &Outgoing) {
     if !outgoing.params.is_empty() {
         out.extend_from_slice(br#","params":"#);
         let params = &outgoing.params;
-        let start = out.len();
         match outgoing.token {
             Some(token) => {
-                out.extend_from_slice(&params[..token.start]);
+                out.extend_from_slice(&write::one_line(&params[..token.start]));
                 write::integer(out, id);
-                out.extend_from_slice(&params[token.end..]);
+                out.extend_from_slice(&write::one_line(&params[token.end..]));
             }
-            None => out.extend_from_slice(params),
-        }
-        // One message is one line.
-        for byte in &mut out[start..] {
-            let ends_line = matches!(byte, b'\n' | b'\r');
-            *byte = if ends_line { b' ' } else { *byte };
+            None => out.extend_from_slice(&write::one_line(params)),
         }
     }
     out.push(b'}');
