@@ -145,6 +145,8 @@ fn is_id(raw: &[u8]) -> bool {
         }
 }
 
+const _: () = assert!(ID_BYTES_MAX == 256, "the facts above name it");
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -462,5 +462,7 @@ impl Scanner<'_> {
     }
 }
 
+const _: () = assert!(JSON_DEPTH_MAX == 128, "the facts above name it");
+
 #[cfg(test)]
 mod tests;
