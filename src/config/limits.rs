@@ -26,6 +26,13 @@ pub const TRAILER_BYTES_MAX: usize = 4 * 1024;
 /// Bytes kept of what a client sends ahead of an answer (pipelining). Past this it is read no further
 /// until the answer is out.
 pub const PIPELINE_BYTES_MAX: usize = 64 * 1024;
+/// Connections that the kernel keeps for us while we are busy. It may keep fewer (`net.core.somaxconn`); past this
+/// clients try again.
+pub const ACCEPT_BACKLOG: i32 = 4096;
+/// First wait after accepting was impossible, for want of descriptors mostly; it doubles.
+pub const ACCEPT_WAIT_FIRST: Duration = Duration::from_millis(10);
+/// Longest such wait.
+pub const ACCEPT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// From a request's first byte to the end of its head. Past this: 408 and close.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two pieces of a request body, each of [`PIECE_BYTES_MIN`] at least. Past this: 408 and close.
@@ -233,8 +240,17 @@ pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// How long a server must have been up for the wait to begin anew.
 pub const BACKOFF_RESET: Duration = Duration::from_secs(60);
+/// Bytes of an unexpected answer of a server that an error quotes: enough for its first sentence.
+pub const ANSWER_BYTES_QUOTED: usize = 200;
+/// How long the addresses of a server's name are believed. The resolver does not say for how long they may be.
+pub const ADDRESSES_LIFETIME: Duration = Duration::from_secs(60);
+/// After a session has left, or had its answer, how long what the server says of its own accord is given to nobody
+/// else: it could still be meant for that one.
+pub const FAREWELL: Duration = Duration::from_secs(10);
 /// Bytes kept of a child's stderr.
 pub const STDERR_BYTES_MAX: usize = 64 * 1024;
+/// Bytes kept of one line of it. The rest of the line is passed over.
+pub const STDERR_LINE_BYTES_MAX: usize = 1024;
 /// Lines of a child's stderr that an error quotes.
 pub const STDERR_LINES_QUOTED: usize = 20;
 /// Bytes waiting to be taken by a child's stdin. Past this: 503 with `Retry-After`.
@@ -243,6 +259,9 @@ pub const CHILD_BACKLOG_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const CHILD_EOF_GRACE: Duration = Duration::from_secs(2);
 /// After SIGTERM, until a child's process group is sent SIGKILL.
 pub const CHILD_TERM_GRACE: Duration = Duration::from_secs(5);
+/// How long the one half of a child's end waits for the other: its output after its exit (a grandchild may hold the
+/// pipe), or its exit after its output.
+pub const CHILD_END_TIMEOUT: Duration = Duration::from_secs(1);
 /// A conversation other than a server's first, that no session uses. Past this it is ended.
 pub const CONVERSATION_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The first list of a session with capabilities not met before, for servers known to be healthy.
@@ -312,3 +331,4 @@ const _: () = assert!(
         && WRITE_TIMEOUT.as_secs() <= 15
         && TAKE_TIMEOUT.as_secs() < 15
 );
+const _: () = assert!(STDERR_LINE_BYTES_MAX <= STDERR_BYTES_MAX);

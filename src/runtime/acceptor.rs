@@ -9,7 +9,9 @@ use super::driven::Witness;
 use super::inbox::Inbox;
 use super::mail::{Front, Loads, Mail};
 use super::socket::fact;
-use crate::config::limits::{CONNECTIONS_MAX, TAKE_TIMEOUT};
+use crate::config::limits::{
+    ACCEPT_BACKLOG, ACCEPT_WAIT_FIRST, ACCEPT_WAIT_MAX, CONNECTIONS_MAX, TAKE_TIMEOUT,
+};
 use crate::event::Event;
 use crate::time::Time;
 use mio::event::Source;
@@ -23,12 +25,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// Connections that the kernel keeps for us while we are busy.
-const BACKLOG: i32 = 4096;
-/// First wait after accepting was impossible; it doubles.
-const WAIT_FIRST: Duration = Duration::from_millis(10);
-/// Longest such wait.
-const WAIT_MAX: Duration = Duration::from_secs(1);
 /// Stack of the thread.
 const STACK_BYTES: usize = 128 * 1024;
 /// The token of the bell that ends it.
@@ -59,7 +55,7 @@ impl Listener {
         // Those that are accepted have it from here: what a client does not take is not kept for it for long.
         socket.set_tcp_user_timeout(Some(TAKE_TIMEOUT))?;
         socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
+        socket.listen(ACCEPT_BACKLOG)?;
         Ok(Listener {
             socket: TcpListener::from_std(socket.into()),
             front,
@@ -222,14 +218,14 @@ struct Backoff {
 impl Backoff {
     fn new(seed: u64) -> Backoff {
         Backoff {
-            next: WAIT_FIRST,
+            next: ACCEPT_WAIT_FIRST,
             // The generator would stay at zero.
             chance: seed | 1,
         }
     }
 
     fn reset(&mut self) {
-        self.next = WAIT_FIRST;
+        self.next = ACCEPT_WAIT_FIRST;
     }
 
     /// The next wait: between half and all of the present length.
@@ -239,7 +235,7 @@ impl Backoff {
         self.chance ^= self.chance >> 7;
         self.chance ^= self.chance << 17;
         let wait = self.next;
-        self.next = (self.next * 2).min(WAIT_MAX);
+        self.next = (self.next * 2).min(ACCEPT_WAIT_MAX);
         wait / 2 + (wait / 2).mul_f64((self.chance % 1024) as f64 / 1024.0)
     }
 }
@@ -349,7 +345,7 @@ mod tests {
             );
         }
         backoff.reset();
-        assert!(backoff.next() <= WAIT_FIRST);
+        assert!(backoff.next() <= ACCEPT_WAIT_FIRST);
     }
 
     #[test]

@@ -8,15 +8,11 @@ use super::mail::Order;
 use super::panics::caught;
 use super::poll::{Loop, TURN_BYTES};
 use super::socket::{Child, Lane, Socket, fact, token};
+use crate::config::limits::CHILD_END_TIMEOUT;
 use crate::id::ConnectionId;
 use crate::time::Time;
 use crate::worker::effect::Input;
 use std::io::{ErrorKind, Read};
-use std::time::Duration;
-
-/// How long the one half of a child's end waits for the other: its output after its exit (a grandchild may
-/// hold the pipe), or its exit after its output.
-const CHILD_END_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl<W: Driven> Loop<W> {
     /// A child that was asked for runs.

@@ -5,6 +5,7 @@
 
 use super::inbox::Inbox;
 use super::mail::Mail;
+use crate::config::limits::ADDRESSES_LIFETIME;
 use crate::time::Time;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::collections::BTreeMap;
@@ -12,14 +13,11 @@ use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 /// Threads that look up names. Past this lookups wait for each other.
 const HELPERS: usize = 4;
 /// Stack of one such thread. The C library's resolver keeps whole answers on it.
 const HELPER_STACK_BYTES: usize = 256 * 1024;
-/// How long an answer is believed. The resolver does not say for how long it may be.
-const ANSWER_LIFETIME: Duration = Duration::from_secs(60);
 
 /// What came of looking up a name: its addresses in the order to try them, never empty, or a fact.
 pub(super) type Answer = Result<Arc<[IpAddr]>, String>;
@@ -120,7 +118,7 @@ impl<W> Names<W> {
         // Names come from the configuration, so there is a bounded number of them.
         match answer {
             Ok(addresses) => {
-                let expiry = now + ANSWER_LIFETIME;
+                let expiry = now + ADDRESSES_LIFETIME;
                 self.known
                     .insert(Arc::clone(host), (Arc::clone(addresses), expiry));
             }
@@ -137,6 +135,7 @@ mod tests {
     use super::super::inbox::{Mailbox, inbox};
     use super::*;
     use mio::{Poll, Token, Waker};
+    use std::time::Duration;
 
     type Kit = (Names<u32>, Receiver<Lookup>, Inbox<Mail>, Mailbox<Mail>);
 
@@ -176,13 +175,13 @@ mod tests {
     fn answer_is_believed_for_a_minute() {
         let (mut names, asked, reply, _mailbox) = kit();
         names.learn(Time::ZERO, &"a.test".into(), &answer("10.0.0.1"));
-        let last = Time::ZERO + (ANSWER_LIFETIME - Duration::from_micros(1));
+        let last = Time::ZERO + (ADDRESSES_LIFETIME - Duration::from_micros(1));
         assert_eq!(
             names.ask(last, "a.test", 1, &reply),
             Some(answer("10.0.0.1"))
         );
         assert_eq!(
-            names.ask(Time::ZERO + ANSWER_LIFETIME, "a.test", 1, &reply),
+            names.ask(Time::ZERO + ADDRESSES_LIFETIME, "a.test", 1, &reply),
             None
         );
         assert_eq!(asked.len(), 1);

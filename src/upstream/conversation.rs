@@ -7,7 +7,7 @@ use super::backoff::Backoff;
 use super::key::Key;
 use super::stderr::Stderr;
 use crate::config::Server;
-use crate::config::limits::{EXCHANGE_TIMEOUT_MAX, LIST_PAGES_MAX};
+use crate::config::limits::{EXCHANGE_TIMEOUT_MAX, FAREWELL, LIST_PAGES_MAX};
 use crate::id::{SessionKey, WorkerId};
 use crate::mcp::Era;
 use crate::mcp::handshake::Introduced;
@@ -28,10 +28,6 @@ pub enum State {
     /// It failed and is opened again then.
     Waiting { until: Time, cause: Arc<str> },
 }
-
-/// After a session has left, or had its answer, how long what the server says of its own accord is given to
-/// nobody else: it could still be meant for that one.
-const FAREWELL: Duration = Duration::from_secs(10);
 
 /// `info`, which servers begin with where nobody has said what to tell.
 const LEVEL_USUAL: u8 = 1;

@@ -1,6 +1,6 @@
 //! The last of what a child wrote to stderr, to be quoted when it fails.
 
-use crate::config::limits::{STDERR_BYTES_MAX, STDERR_LINES_QUOTED};
+use crate::config::limits::{STDERR_BYTES_MAX, STDERR_LINE_BYTES_MAX, STDERR_LINES_QUOTED};
 use std::collections::VecDeque;
 
 /// A ring of lines, bounded in bytes.
@@ -11,9 +11,6 @@ pub struct Stderr {
     partial: Vec<u8>,
 }
 
-/// Bytes of one line that are kept; the rest of it is passed over.
-const LINE_BYTES_KEPT: usize = 1024;
-
 impl Stderr {
     /// Takes in bytes; gives the lines that they completed.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<String> {
@@ -23,7 +20,7 @@ impl Stderr {
                 Some(text) => (text, true),
                 None => (piece, false),
             };
-            let room = LINE_BYTES_KEPT.saturating_sub(self.partial.len());
+            let room = STDERR_LINE_BYTES_MAX.saturating_sub(self.partial.len());
             self.partial
                 .extend_from_slice(&text[..text.len().min(room)]);
             if ends {
@@ -89,7 +86,7 @@ mod tests {
     fn endless_line_and_endless_lines_are_bounded() {
         let mut stderr = Stderr::default();
         stderr.push(&vec![b'x'; 1 << 20]);
-        assert_eq!(stderr.push(b"y\n")[0].len(), LINE_BYTES_KEPT);
+        assert_eq!(stderr.push(b"y\n")[0].len(), STDERR_LINE_BYTES_MAX);
         for _ in 0..1000 {
             stderr.push(&[vec![b'z'; 500], vec![b'\n']].concat());
         }

@@ -7,7 +7,7 @@ use super::parcel::{Opened, Parcel};
 use super::peers::{LinkPeer, Peer};
 use super::{Worker, slots, ticket, wire_id};
 use crate::config::Transport;
-use crate::config::limits::INITIALIZE_TIMEOUT;
+use crate::config::limits::{ANSWER_BYTES_QUOTED, INITIALIZE_TIMEOUT};
 use crate::http::sse::Event as SseEvent;
 use crate::http::write;
 use crate::id::ConnectionId;
@@ -80,8 +80,6 @@ pub(super) const RETRY: Duration = Duration::from_secs(1);
 const RETRY_MIN: Duration = Duration::from_millis(50);
 /// The longest that a server may make us wait.
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// Bytes of an unexpected answer that are quoted.
-pub(super) const QUOTED_BYTES_MAX: usize = 200;
 
 impl Worker {
     // ── sending ──────────────────────────────────────────────────────────────────────────────────
@@ -493,7 +491,7 @@ impl Worker {
                 }
             }
             _ => {
-                let quoted = self.redactor.quote(body, QUOTED_BYTES_MAX);
+                let quoted = self.redactor.quote(body, ANSWER_BYTES_QUOTED);
                 let cause = match opening.status {
                     200..300 => format!("its answer is no answer to what was asked: {quoted}"),
                     401 | 403 => format!(

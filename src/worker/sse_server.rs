@@ -12,11 +12,11 @@
 
 use super::effect::Close;
 use super::forward::{Awaiter, Step};
-use super::link::{Errand, QUOTED_BYTES_MAX};
+use super::link::Errand;
 use super::slice::post_head;
 use super::slots::Ticket;
 use super::{Worker, connection_id};
-use crate::config::limits::ENDPOINT_TIMEOUT;
+use crate::config::limits::{ANSWER_BYTES_QUOTED, ENDPOINT_TIMEOUT};
 use crate::config::{Speaks, Transport};
 use crate::event::Event;
 use crate::http::Method;
@@ -108,7 +108,7 @@ impl Worker {
         let reason = match message {
             Some(message) => format!("it refused initialize: {message}"),
             None => {
-                let quoted = self.redactor.quote(body, QUOTED_BYTES_MAX);
+                let quoted = self.redactor.quote(body, ANSWER_BYTES_QUOTED);
                 let reason = format!("it answered initialize with HTTP {status}: {quoted}");
                 reason.trim_end_matches([':', ' ']).to_string()
             }
@@ -243,7 +243,7 @@ impl Worker {
                 self.conversation_failed(key, &cause);
             }
             (_, Some(pending)) => {
-                let quoted = self.redactor.quote(body, QUOTED_BYTES_MAX);
+                let quoted = self.redactor.quote(body, ANSWER_BYTES_QUOTED);
                 let cause = format!("it answered HTTP {status}: {quoted}");
                 self.post_failed(pending, cause.trim_end_matches([':', ' ']));
             }
