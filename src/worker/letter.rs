@@ -24,6 +24,9 @@ use std::collections::BTreeMap;
 const LEVEL_UNCHOSEN: u8 = 1;
 const _: () = assert!(LEVELS[LEVEL_UNCHOSEN as usize].len() == "info".len());
 
+/// Bytes of a request beside its params, with room for a longer id in place of the progress token.
+const AROUND_PARAMS: usize = 96;
+
 /// What one HTTP request carries.
 #[derive(Debug)]
 pub(super) struct Letter {
@@ -48,7 +51,7 @@ impl Letter {
 
     /// A request under our id.
     pub(super) fn request(wire: u64, outgoing: &Outgoing) -> Letter {
-        let mut body = Vec::with_capacity(outgoing.params.len() + 80);
+        let mut body = Vec::new();
         write_request(&mut body, wire, outgoing);
         let mut fields = Vec::new();
         if outgoing.era == Era::Modern {
@@ -252,6 +255,7 @@ pub(super) fn token_of(params: &[u8]) -> Option<Span> {
 
 /// A request with our id, and our progress token where the client wants progress.
 pub(super) fn write_request(out: &mut Vec<u8>, id: u64, outgoing: &Outgoing) {
+    out.reserve(outgoing.params.len() + AROUND_PARAMS);
     out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
     write::integer(out, id);
     out.extend_from_slice(br#","method":""#);
