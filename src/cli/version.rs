@@ -4,7 +4,7 @@ use crate::mcp::revision::Revision;
 
 /// Five lines: version, commit, target, features, protocol revisions.
 pub fn text() -> String {
-    let features: &[&str] = if cfg!(feature = "mimalloc") {
+    let features: &[&str] = if cfg!(any(feature = "mimalloc", target_env = "musl")) {
         &["mimalloc"]
     } else {
         &["none"]
