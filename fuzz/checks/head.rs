@@ -2,7 +2,7 @@
 //! written of an accepted head is read as the same.
 
 use switchbox::config::limits::{HEAD_BYTES_MAX, TARGET_BYTES_MAX};
-use switchbox::http::{Framing, HeadEnd, RequestHead, ResponseHead, Version, write};
+use switchbox::http::{Familiar, Framing, HeadEnd, RequestHead, ResponseHead, Version, write};
 
 /// Everything a head says, to compare by.
 fn said(head: &RequestHead<'_>) -> String {
@@ -30,6 +30,7 @@ pub(crate) fn check(input: &[u8]) {
     if let Ok(Some((head, used))) = whole {
         check_naively(&head, &input[..used]);
         check_written(&head, used);
+        check_familiar(&head, &input[..used]);
     }
 
     let whole = ResponseHead::parse(input);
@@ -39,6 +40,26 @@ pub(crate) fn check(input: &[u8]) {
         .find(|verdict| !matches!(verdict, Ok(None)))
         .unwrap_or(Ok(None));
     assert_eq!(format!("{pieces:?}"), format!("{whole:?}"));
+}
+
+/// A head that is known by the one before it is what it is read as, also when a byte of it differs.
+fn check_familiar(head: &RequestHead<'_>, bytes: &[u8]) {
+    let Some(known) = Familiar::of(head) else {
+        return;
+    };
+    let mut bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes).to_vec();
+    let same = known.read(&bytes).map(|(head, _)| head);
+    assert_eq!(same.as_ref(), Some(head));
+    for at in 0..bytes.len() {
+        let byte = bytes[at];
+        for other in [b'0', b'7', b' ', b'\n', byte ^ 0x20] {
+            bytes[at] = other;
+            if let Some(found) = known.read(&bytes) {
+                assert_eq!(RequestHead::parse(&bytes), Ok(Some(found)));
+            }
+        }
+        bytes[at] = byte;
+    }
 }
 
 fn check_naively(head: &RequestHead<'_>, bytes: &[u8]) {

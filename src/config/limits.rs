@@ -11,6 +11,8 @@ use std::time::Duration;
 ///
 /// Past this: 431 and close, since what follows cannot be framed. RFC 9110 §5.4, RFC 6585 §5.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of one request head that a connection keeps, to know the next by it. A longer one is read each time.
+pub const HEAD_KEPT_BYTES_MAX: usize = 1024;
 /// Bytes of one request target. Past this: 414 and close. RFC 9110 §15.5.15.
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 /// Header fields of one head. Past this: 431 and close.

@@ -12,7 +12,7 @@
 //! It knows HTTP and deadlines, and nothing of what is asked for. One request at a time is out: what a
 //! client sends ahead of its answer is kept, up to a bound, and comes with [`Connection::resume`]. A
 //! request that lies whole in what has just arrived is handed out borrowed and never copied. An idle
-//! connection holds no buffers.
+//! connection holds no buffers, only the last head, if that is short, to know the next by it.
 //!
 //! After every call, whoever drives it looks at [`outbox`](Connection::outbox) for bytes to send,
 //! [`wants_read`](Connection::wants_read), [`wants_close`](Connection::wants_close) and
@@ -26,7 +26,7 @@ use crate::config::limits::{
 };
 use crate::http::write;
 use crate::http::{
-    Chunks, Decoded, Framing, HeadEnd, HttpDate, Method, Outbox, RequestHead, Version,
+    Chunks, Decoded, Familiar, Framing, HeadEnd, HttpDate, Method, Outbox, RequestHead, Version,
 };
 use crate::time::Time;
 
@@ -108,6 +108,8 @@ pub struct Connection {
     /// How much may be unsent when a stream is to carry more.
     backlog_max: usize,
     pace: Pace,
+    /// The head of a request that came before, after the first: many connections bring only one.
+    familiar: Option<Box<Familiar>>,
     /// Whether nothing was ever asked here.
     fresh: bool,
     draining: bool,
@@ -144,6 +146,7 @@ impl Connection {
             outbox: Outbox::new(),
             backlog_max: STREAM_BACKLOG_BYTES_MAX,
             pace: Pace::of_head(now),
+            familiar: None,
             fresh: true,
             draining: false,
             ended: false,
@@ -172,13 +175,22 @@ impl Connection {
             }
         }
         // From here on: an idle connection, and nearly always one whole request.
-        let (head, used) = match RequestHead::parse(input) {
-            Ok(Some(parsed)) => parsed,
-            Ok(None) => {
-                self.keep(now, input);
-                return self.resume(now, date);
-            }
-            Err(error) => return self.refuse(now, date, Fault::Head(error)),
+        let familiar = self.familiar.as_ref();
+        let (head, used) = match familiar.and_then(|head| head.read(input)) {
+            Some(read) => read,
+            None => match RequestHead::parse(input) {
+                Ok(Some(read)) => {
+                    if !self.fresh {
+                        self.familiar = Familiar::of(&read.0).map(Box::new);
+                    }
+                    read
+                }
+                Ok(None) => {
+                    self.keep(now, input);
+                    return self.resume(now, date);
+                }
+                Err(error) => return self.refuse(now, date, Fault::Head(error)),
+            },
         };
         let rest = &input[used..];
         let length = match head.framing {

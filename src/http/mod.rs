@@ -19,7 +19,7 @@ pub use body::{BodyError, Chunks, Decoded};
 pub use date::{DateClock, HttpDate};
 pub use head::{Fields, HeadEnd, HeadError};
 pub use outbox::{Outbox, Piece};
-pub use request::{Accept, Framing, Method, Mirrored, RequestHead, Version};
+pub use request::{Accept, Familiar, Framing, Method, Mirrored, RequestHead, Version};
 pub use response::{ContentKind, ResponseFraming, ResponseHead};
 pub use target::{Host, Target};
 

@@ -4,6 +4,10 @@
 //! one body, two hosts, spellings that another reader could take differently. What this program asks of
 //! the fields is gathered in the same pass; the rest stays reachable as [`Fields`].
 
+mod familiar;
+
+pub use familiar::Familiar;
+
 use memchr::{memchr, memchr2};
 
 use super::head::{
@@ -141,19 +145,28 @@ fn weighs_nothing(parameters: &str) -> bool {
 /// What is wrong with it does not make the head malformed, since the protocol in the body has an answer
 /// of its own to that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mirrored<'a> {
+pub enum Mirrored<V> {
     /// It does not stand there.
     #[default]
     Absent,
     /// Its value, which may be any bytes that a field can have.
-    Once(&'a [u8]),
+    Once(V),
     /// It stands there more than once.
     Repeated,
 }
 
-impl<'a> Mirrored<'a> {
+impl<V> Mirrored<V> {
+    /// The same of what becomes of the value.
+    pub fn map<T>(self, of: impl FnOnce(V) -> T) -> Mirrored<T> {
+        match self {
+            Mirrored::Absent => Mirrored::Absent,
+            Mirrored::Once(value) => Mirrored::Once(of(value)),
+            Mirrored::Repeated => Mirrored::Repeated,
+        }
+    }
+
     /// Takes in one more field of the name.
-    pub fn add(&mut self, value: &'a [u8]) {
+    pub fn add(&mut self, value: V) {
         *self = match self {
             Mirrored::Absent => Mirrored::Once(value),
             _ => Mirrored::Repeated,
@@ -162,7 +175,7 @@ impl<'a> Mirrored<'a> {
 }
 
 /// The head of a request that was accepted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestHead<'a> {
     /// The method.
     pub method: Method,
@@ -193,9 +206,9 @@ pub struct RequestHead<'a> {
     /// `MCP-Protocol-Version`
     pub protocol_version: Option<&'a str>,
     /// `Mcp-Method`
-    pub mcp_method: Mirrored<'a>,
+    pub mcp_method: Mirrored<&'a [u8]>,
     /// `Mcp-Name`
-    pub mcp_name: Mirrored<'a>,
+    pub mcp_name: Mirrored<&'a [u8]>,
     /// `Last-Event-ID`
     pub last_event_id: Option<&'a str>,
     /// Whether there are fields whose names begin with `Mcp-Param-`.

@@ -33,9 +33,9 @@ fn looks_encoded(value: &str) -> bool {
 
 /// Whether a value can stand in a field as it is.
 fn is_plain(value: &str) -> bool {
-    let odd = |byte: u8| u8::from(!matches!(byte, b' '..=b'~'));
-    let printable = value.bytes().fold(0, |any, byte| any | odd(byte)) == 0;
-    printable && value.trim_ascii() == value && !looks_encoded(value)
+    let bytes = value.as_bytes();
+    let ends_blank = [bytes.first(), bytes.last()].contains(&Some(&b' '));
+    bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) && !ends_blank && !looks_encoded(value)
 }
 
 /// A value as it stands in a field: itself, or as Base64 between `=?base64?` and `?=` if it could not be
@@ -116,9 +116,9 @@ pub struct Mirror<'a> {
     /// `MCP-Protocol-Version`
     pub version: Option<&'a str>,
     /// `Mcp-Method`
-    pub method: Mirrored<'a>,
+    pub method: Mirrored<&'a [u8]>,
     /// `Mcp-Name`
-    pub name: Mirrored<'a>,
+    pub name: Mirrored<&'a [u8]>,
 }
 
 impl<'a> Mirror<'a> {
@@ -179,7 +179,7 @@ impl<'a> Mirror<'a> {
 }
 
 /// The one value of a field, as text.
-fn once<'a>(header: &'static str, field: Mirrored<'a>) -> Result<&'a str, Mismatch> {
+fn once<'a>(header: &'static str, field: Mirrored<&'a [u8]>) -> Result<&'a str, Mismatch> {
     match field {
         Mirrored::Absent => mismatch(header, Reason::Missing),
         Mirrored::Repeated => mismatch(header, Reason::Repeated),
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn name_is_compared_after_decoding() {
-        let check = |name: Mirrored<'_>, body: &str, expected: &str| {
+        let check = |name: Mirrored<&[u8]>, body: &str, expected: &str| {
             let mirror = Mirror {
                 name,
                 ..Mirror::default()
