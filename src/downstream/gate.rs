@@ -63,12 +63,11 @@ impl Gate {
     }
 
     fn is_ours(&self, name: &str) -> bool {
-        let name = name.to_ascii_lowercase();
-        if name == "localhost" || self.hosts.contains(&name) {
-            return true;
-        }
-        literal(&name)
-            .is_some_and(|address| address.is_loopback() || self.addresses.contains(&address))
+        let is = |known: &str| known.eq_ignore_ascii_case(name);
+        is("localhost")
+            || self.hosts.iter().any(|host| is(host))
+            || literal(name)
+                .is_some_and(|address| address.is_loopback() || self.addresses.contains(&address))
     }
 }
 

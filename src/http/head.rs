@@ -220,11 +220,14 @@ impl<'a> Texts<'a> {
 
 /// The number that a `Content-Length` is: digits only, no superfluous zero. RFC 9110 §8.6.
 pub(super) fn content_length(value: &[u8]) -> Result<u64, HeadError> {
-    let plain = matches!(value, [b'0'] | [b'1'..=b'9', ..]) && value.iter().all(u8::is_ascii_digit);
-    let number = std::str::from_utf8(value).ok().filter(|_| plain);
-    number
-        .and_then(|digits| digits.parse().ok())
-        .ok_or(HeadError::ContentLength)
+    if !matches!(value, [b'0'] | [b'1'..=b'9', ..]) {
+        return Err(HeadError::ContentLength);
+    }
+    let number = value.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    });
+    number.ok_or(HeadError::ContentLength)
 }
 
 /// The fields of a head that was accepted, in the order they came, names as they were written.
