@@ -38,7 +38,31 @@ pub struct Home {
 
 /// A session's number: unique in the process, never reused and, unlike the session's id, no secret. Its last eight
 /// bits are the worker that opened it.
-pub type SessionKey = u64;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionKey(u64);
+
+impl SessionKey {
+    /// The `number`-th session of the process, opened by that worker.
+    pub fn new(number: u64, worker: WorkerId) -> SessionKey {
+        SessionKey(number << 8 | u64::from(worker.0))
+    }
+
+    /// The worker that opened it.
+    pub fn worker(self) -> WorkerId {
+        WorkerId(self.0 as u8)
+    }
+
+    /// The same as bytes, for a digest.
+    pub fn to_bytes(self) -> [u8; 8] {
+        self.0.to_le_bytes()
+    }
+}
+
+impl fmt::Display for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// A connection named across threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -225,13 +225,13 @@ impl Store {
     }
 
     fn next_key(&self, host: WorkerId) -> SessionKey {
-        self.counter.fetch_add(1, Ordering::Relaxed) << 8 | u64::from(host.0)
+        SessionKey::new(self.counter.fetch_add(1, Ordering::Relaxed), host)
     }
 
     fn draw(&self, key: SessionKey) -> SessionId {
         let digest = Sha256::new()
             .chain_update(self.secret)
-            .chain_update(key.to_le_bytes())
+            .chain_update(key.to_bytes())
             .finalize();
         let mut id = [0; 16];
         id.copy_from_slice(&digest[..16]);
@@ -267,7 +267,7 @@ mod tests {
         let session = open(&store, Time::ZERO);
         let id = SessionId::parse(session.id.to_string().as_bytes()).unwrap();
         let found = store.find(id).unwrap();
-        assert_eq!((found.key, found.key & 0xff), (session.key, 3));
+        assert_eq!((found.key, found.key.worker()), (session.key, WorkerId(3)));
         assert!(store.close(&session));
         assert!(!store.close(&session));
         assert!(store.find(id).is_none() && session.is_ended() && store.is_empty());
@@ -303,7 +303,7 @@ mod tests {
         let (idle, used) = (open(&store, Time::ZERO), open(&store, Time::ZERO));
         let later = Time::ZERO + SESSION_IDLE_TIMEOUT + Duration::from_secs(1);
         used.touch(later);
-        let swept: Vec<u64> = (0..3)
+        let swept: Vec<SessionKey> = (0..3)
             .flat_map(|worker| store.sweep(later, worker, 3))
             .map(|session| session.key)
             .collect();

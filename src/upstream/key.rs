@@ -69,7 +69,7 @@ impl Key {
     /// its requests most likely come in there.
     pub fn spread(&self) -> u64 {
         if let Some(session) = self.session {
-            return session & 0xff;
+            return session.worker().0.into();
         }
         spread(&self.capabilities, self.server)
     }
@@ -90,9 +90,14 @@ fn spread(capabilities: &str, place: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::WorkerId;
     use crate::jsonrpc::parse;
     use crate::mcp::revision::Revision;
     use crate::upstream::conversation::tests::server;
+
+    fn session() -> Option<SessionKey> {
+        Some(SessionKey::new(7, WorkerId(0)))
+    }
 
     fn declared(json: &str) -> ClientCapabilities {
         ClientCapabilities::parse(
@@ -106,7 +111,7 @@ mod tests {
     #[test]
     fn who_may_be_asked_by_a_child_has_one_of_its_own() {
         let check = |share, json: &str, alone: bool| {
-            let key = Key::of(3, &server(share), Some(&declared(json)), Some(7));
+            let key = Key::of(3, &server(share), Some(&declared(json)), session());
             assert_eq!(key.session.is_some(), alone, "{share:?} {json}");
         };
         check(Share::Shared, "{}", false);
@@ -121,8 +126,8 @@ mod tests {
     fn server_that_may_have_one_child_has_one_conversation() {
         let mut one = (*server(Share::Shared)).clone();
         one.connections = 1;
-        assert!(Key::of(3, &one, Some(&declared(r#"{"sampling":{}}"#)), Some(7)).is_base());
+        assert!(Key::of(3, &one, Some(&declared(r#"{"sampling":{}}"#)), session()).is_base());
         one.share = Share::PerSession;
-        assert!(!Key::of(3, &one, Some(&declared("{}")), Some(7)).is_base());
+        assert!(!Key::of(3, &one, Some(&declared("{}")), session()).is_base());
     }
 }

@@ -125,7 +125,7 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::ConnectionId;
+    use crate::id::{ConnectionId, SessionKey};
     use crate::mcp::Era;
     use crate::router::directory::Directory;
     use crate::router::testing;
@@ -233,7 +233,7 @@ mod tests {
         let key = |session| Key {
             server: 0,
             capabilities: r#"{"roots":{}}"#.into(),
-            session: Some(session),
+            session: Some(SessionKey::new(session, WorkerId(0))),
         };
         for session in 0..ASKED_CHILDREN_MAX as u64 {
             scene.worker.open_conversation(key(session), None);

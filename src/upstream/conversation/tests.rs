@@ -29,6 +29,10 @@ pub(in crate::upstream) fn server(share: Share) -> Arc<Server> {
     })
 }
 
+fn key(number: u64) -> SessionKey {
+    SessionKey::new(number, WorkerId(0))
+}
+
 fn open(key: Key) -> Conversation {
     let mut conversation = Conversation::new(Time::ZERO, key, server(Share::Shared), 1);
     conversation.opened(
@@ -52,13 +56,13 @@ fn open(key: Key) -> Conversation {
 fn only_a_sole_user_is_given_what_is_addressed_to_nobody() {
     let mut conversation = open(Key::base(0));
     assert_eq!(conversation.sole_user(Time::ZERO), None);
-    conversation.join(1, None);
-    assert_eq!(conversation.sole_user(Time::ZERO), Some(1));
-    conversation.join(2, None);
+    conversation.join(key(1), None);
+    assert_eq!(conversation.sole_user(Time::ZERO), Some(key(1)));
+    conversation.join(key(2), None);
     assert_eq!(conversation.sole_user(Time::ZERO), None);
-    conversation.leave(Time::ZERO, 1);
+    conversation.leave(Time::ZERO, key(1));
     assert_eq!(conversation.sole_user(Time::ZERO), None);
-    assert_eq!(conversation.sole_user(Time::ZERO + FAREWELL), Some(2));
+    assert_eq!(conversation.sole_user(Time::ZERO + FAREWELL), Some(key(2)));
     conversation.unsettle(Time::ZERO + FAREWELL);
     assert_eq!(conversation.sole_user(Time::ZERO + FAREWELL), None);
 }
@@ -66,79 +70,79 @@ fn only_a_sole_user_is_given_what_is_addressed_to_nobody() {
 #[test]
 fn who_only_listens_is_given_changes_and_nothing_else() {
     let mut conversation = open(Key::base(0));
-    conversation.join_listener(1);
-    conversation.subscribe(1, "a");
+    conversation.join_listener(key(1));
+    conversation.subscribe(key(1), "a");
     assert_eq!(conversation.sole_user(Time::ZERO), None);
-    assert_eq!(conversation.sole_subscriber(Time::ZERO), Some(1));
-    conversation.join(2, None);
-    assert_eq!(conversation.sole_user(Time::ZERO), Some(2));
+    assert_eq!(conversation.sole_subscriber(Time::ZERO), Some(key(1)));
+    conversation.join(key(2), None);
+    assert_eq!(conversation.sole_user(Time::ZERO), Some(key(2)));
     assert_eq!(conversation.sole_subscriber(Time::ZERO), None);
-    assert_eq!(conversation.leave(Time::ZERO, 1), ["a"]);
-    conversation.subscribe(2, "b");
+    assert_eq!(conversation.leave(Time::ZERO, key(1)), ["a"]);
+    conversation.subscribe(key(2), "b");
     let later = Time::ZERO + FAREWELL;
     assert_eq!(conversation.sole_subscriber(Time::ZERO), None);
-    assert_eq!(conversation.sole_subscriber(later), Some(2));
+    assert_eq!(conversation.sole_subscriber(later), Some(key(2)));
 }
 
 #[test]
 fn what_is_said_soon_after_anothers_answer_is_not_taken_for_ones_own() {
     let mut conversation = open(Key::base(0));
     let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
-    assert!(conversation.serves_only(at(0), Some(1)));
-    conversation.serve(at(0), Some(1));
-    assert!(conversation.serves_only(at(0), Some(1)));
-    assert!(!conversation.serves_only(at(0), Some(2)));
-    conversation.serve(at(5), Some(2));
-    conversation.serve(at(6), Some(2));
-    assert!(!conversation.serves_only(at(6), Some(1)));
-    assert!(!conversation.serves_only(at(6), Some(2)));
-    assert!(conversation.serves_only(at(10), Some(2)));
+    assert!(conversation.serves_only(at(0), Some(key(1))));
+    conversation.serve(at(0), Some(key(1)));
+    assert!(conversation.serves_only(at(0), Some(key(1))));
+    assert!(!conversation.serves_only(at(0), Some(key(2))));
+    conversation.serve(at(5), Some(key(2)));
+    conversation.serve(at(6), Some(key(2)));
+    assert!(!conversation.serves_only(at(6), Some(key(1))));
+    assert!(!conversation.serves_only(at(6), Some(key(2))));
+    assert!(conversation.serves_only(at(10), Some(key(2))));
     conversation.serve(at(20), None);
-    assert!(!conversation.serves_only(at(20), Some(2)));
+    assert!(!conversation.serves_only(at(20), Some(key(2))));
     assert!(conversation.serves_only(at(20), None));
 }
 
 #[test]
 fn subscription_lasts_until_its_last_subscriber_leaves() {
     let mut conversation = open(Key::base(0));
-    conversation.join(1, None);
-    conversation.join(2, None);
-    conversation.subscribe(1, "a");
-    conversation.subscribe(2, "a");
-    conversation.subscribe(2, "b");
-    assert!(!conversation.unsubscribe(1, "a"));
-    assert_eq!(conversation.subscribers("a"), [2]);
-    assert_eq!(conversation.leave(Time::ZERO, 2), ["a", "b"]);
+    conversation.join(key(1), None);
+    conversation.join(key(2), None);
+    conversation.subscribe(key(1), "a");
+    conversation.subscribe(key(2), "a");
+    conversation.subscribe(key(2), "b");
+    assert!(!conversation.unsubscribe(key(1), "a"));
+    assert_eq!(conversation.subscribers("a"), [key(2)]);
+    assert_eq!(conversation.leave(Time::ZERO, key(2)), ["a", "b"]);
     assert_eq!(conversation.subscribed().count(), 0);
 }
 
 #[test]
 fn server_is_asked_until_it_has_granted() {
     let mut conversation = open(Key::base(0));
-    assert!(conversation.subscribe(1, "a") && conversation.subscribe(2, "a"));
+    assert!(conversation.subscribe(key(1), "a") && conversation.subscribe(key(2), "a"));
     conversation.grant("a");
     conversation.grant("b");
-    assert!(!conversation.subscribe(3, "a") && conversation.subscribe(3, "b"));
+    assert!(!conversation.subscribe(key(3), "a") && conversation.subscribe(key(3), "b"));
     conversation.grant_nothing();
-    assert!(conversation.subscribe(4, "a"));
+    assert!(conversation.subscribe(key(4), "a"));
     conversation.grant("b");
-    conversation.unsubscribe(3, "b");
-    assert!(conversation.subscribe(3, "b"));
+    conversation.unsubscribe(key(3), "b");
+    assert!(conversation.subscribe(key(3), "b"));
 }
 
 #[test]
 fn server_is_set_to_the_least_serious_level_that_anyone_wants() {
     let mut conversation = open(Key::base(0));
-    conversation.join(1, None);
-    conversation.join(2, Some(3));
+    conversation.join(key(1), None);
+    conversation.join(key(2), Some(3));
     assert_eq!(conversation.level_to_set(), Some(3));
-    conversation.choose_level(1, 5);
+    conversation.choose_level(key(1), 5);
     assert_eq!(conversation.level_to_set(), None);
-    conversation.choose_level(1, 0);
+    conversation.choose_level(key(1), 0);
     assert_eq!(conversation.level_to_set(), Some(0));
-    conversation.leave(Time::ZERO, 1);
+    conversation.leave(Time::ZERO, key(1));
     assert_eq!(conversation.level_to_set(), Some(3));
-    conversation.leave(Time::ZERO, 2);
+    conversation.leave(Time::ZERO, key(2));
     assert_eq!(conversation.level_to_set(), Some(LEVEL_USUAL));
     assert_eq!(conversation.level_to_set(), None);
 }
