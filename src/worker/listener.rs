@@ -320,8 +320,9 @@ impl Worker {
             lacking.remove(uri);
         }
         unheard.granted.uris.retain(|uri| !lacking.contains(uri));
+        let followed: BTreeSet<&String> = granted.task_ids.iter().collect();
         let tasks = wanted.tasks.into_iter();
-        let lacking = tasks.filter(|(own, _)| !granted.task_ids.contains(own));
+        let lacking = tasks.filter(|(own, _)| !followed.contains(own));
         let lacking: BTreeSet<String> = lacking.map(|(_, id)| id).collect();
         unheard.granted.task_ids.retain(|id| !lacking.contains(id));
         self.acknowledge(session);
