@@ -6,6 +6,7 @@
 use super::backoff::Backoff;
 use super::key::Key;
 use super::stderr::Stderr;
+use super::subscriptions::Subscriptions;
 use crate::config::Server;
 use crate::config::limits::{EXCHANGE_TIMEOUT_MAX, FAREWELL, LIST_PAGES_MAX};
 use crate::id::{SessionKey, WorkerId};
@@ -58,9 +59,7 @@ pub struct Conversation {
     served: Served,
     /// The least serious level that any of those wants to hear of, and until when.
     strangers_level: Option<(u8, Time)>,
-    subscriptions: BTreeMap<String, Vec<SessionKey>>,
-    /// Of those, what the server has said that it tells of.
-    granted: BTreeSet<String>,
+    subscriptions: Subscriptions,
     lists: Lists,
     level: Option<u8>,
 }
@@ -101,8 +100,7 @@ impl Conversation {
             strangers: 0,
             served: Served::default(),
             strangers_level: None,
-            subscriptions: BTreeMap::new(),
-            granted: BTreeSet::new(),
+            subscriptions: Subscriptions::default(),
             lists: Lists::default(),
             level: None,
         }
@@ -124,7 +122,7 @@ impl Conversation {
         self.introduced = Some(introduced);
         self.level = None;
         self.strangers_level = None;
-        self.granted.clear();
+        self.subscriptions.grant_nothing();
     }
 
     /// Notes that it ended; gives the wait until it is opened again.
@@ -277,16 +275,7 @@ impl Conversation {
         }
         self.strangers_until = now + FAREWELL;
         self.idle_since = now;
-        let mut orphans = Vec::new();
-        self.subscriptions.retain(|uri, sessions| {
-            sessions.retain(|subscriber| *subscriber != session);
-            if sessions.is_empty() {
-                self.granted.remove(uri);
-                orphans.push(uri.clone());
-            }
-            !sessions.is_empty()
-        });
-        orphans
+        self.subscriptions.leave(session)
     }
 
     /// Notes that a caller without a session uses it, who does not say when it is through: nobody may be given what
@@ -415,60 +404,55 @@ impl Conversation {
     /// Notes that a session wants to hear of `uri`; whether the server must be asked for it: it may not have
     /// said yet what others were told.
     pub fn subscribe(&mut self, session: SessionKey, uri: &str) -> bool {
-        let sessions = self.subscriptions.entry(uri.into()).or_default();
-        if !sessions.contains(&session) {
-            sessions.push(session);
-        }
+        self.subscriptions.add(session, uri);
         !self.is_granted(uri)
     }
 
     /// Notes that the server tells of `uri`, if anybody wants to hear of it.
     pub fn grant(&mut self, uri: &str) {
-        if self.subscriptions.contains_key(uri) {
-            self.granted.insert(uri.into());
-        }
+        self.subscriptions.grant(uri);
     }
 
     /// Notes that it is not certain any more what the server tells of.
     pub fn grant_nothing(&mut self) {
-        self.granted.clear();
+        self.subscriptions.grant_nothing();
     }
 
     /// Whether it is certain that the server tells of `uri`.
     pub fn is_granted(&self, uri: &str) -> bool {
-        self.granted.contains(uri)
+        self.subscriptions.is_granted(uri)
     }
 
     /// Notes that it no longer does; whether the server must be told.
     pub fn unsubscribe(&mut self, session: SessionKey, uri: &str) -> bool {
-        let Some(sessions) = self.subscriptions.get_mut(uri) else {
-            return false;
-        };
-        sessions.retain(|subscriber| *subscriber != session);
-        let last = sessions.is_empty();
-        if last {
-            self.subscriptions.remove(uri);
-            self.granted.remove(uri);
-        }
-        last
+        self.subscriptions.remove(session, uri)
     }
 
     /// How many resources a session wants to hear of.
     pub fn subscriptions_of(&self, session: SessionKey) -> usize {
-        self.subscriptions
-            .values()
-            .filter(|s| s.contains(&session))
-            .count()
+        self.subscriptions.len_of(session)
     }
 
     /// The sessions that want to hear of `uri`.
-    pub fn subscribers(&self, uri: &str) -> &[SessionKey] {
-        self.subscriptions.get(uri).map_or(&[], Vec::as_slice)
+    pub fn subscribers(&self, uri: &str) -> impl Iterator<Item = SessionKey> {
+        let sessions = self.subscriptions.subscribers(uri);
+        sessions.into_iter().flatten().copied()
+    }
+
+    /// Whether anybody wants to hear of `uri`.
+    pub fn is_wanted(&self, uri: &str) -> bool {
+        self.subscriptions.subscribers(uri).is_some()
+    }
+
+    /// Whether that session does.
+    pub fn is_subscribed(&self, session: SessionKey, uri: &str) -> bool {
+        let sessions = self.subscriptions.subscribers(uri);
+        sessions.is_some_and(|sessions| sessions.contains(&session))
     }
 
     /// Everything that the server must be asked for again when it has forgotten.
     pub fn subscribed(&self) -> impl Iterator<Item = &str> {
-        self.subscriptions.keys().map(String::as_str)
+        self.subscriptions.uris()
     }
 }
 

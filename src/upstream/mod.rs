@@ -11,3 +11,4 @@ pub mod lines;
 pub mod link;
 pub mod pool;
 pub mod stderr;
+mod subscriptions;

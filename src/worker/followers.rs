@@ -326,7 +326,7 @@ impl Worker {
             && partner.changes.asking.unanswered < SUBSCRIBES_AT_ONCE
             && let Some(uri) = partner.changes.asking.unasked.pop_front()
         {
-            if partner.conversation.subscribers(&uri).is_empty() {
+            if !partner.conversation.is_wanted(&uri) {
                 partner.changes.asking.all.remove(&uri);
                 continue;
             }
@@ -345,7 +345,7 @@ impl Worker {
         let asking = &mut partner.changes.asking;
         asking.unanswered = asking.unanswered.saturating_sub(1);
         asking.all.remove(uri);
-        let wanted = !partner.conversation.subscribers(uri).is_empty();
+        let wanted = partner.conversation.is_wanted(uri);
         if granted.is_ok() && wanted {
             partner.conversation.grant(uri);
         }

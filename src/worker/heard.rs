@@ -255,7 +255,8 @@ impl Worker {
             return;
         };
         // A server may name a part of what was subscribed to; then only who is there alone is certain.
-        let mut subscribers = partner.conversation.subscribers(&uri).to_vec();
+        let subscribers = partner.conversation.subscribers(&uri);
+        let mut subscribers: Vec<SessionKey> = subscribers.collect();
         if subscribers.is_empty() {
             subscribers.extend(partner.conversation.sole_subscriber(self.now));
         }

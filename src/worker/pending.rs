@@ -36,7 +36,7 @@ impl Worker {
                 {
                     match answer {
                         // Unless it is that it will not tell of it any more.
-                        Ok(_) if partner.conversation.subscribers(uri).contains(&session) => {
+                        Ok(_) if partner.conversation.is_subscribed(session, uri) => {
                             partner.conversation.grant(uri);
                         }
                         Ok(_) => {}
@@ -55,7 +55,7 @@ impl Worker {
             Awaiter::Ghost(_) => {
                 if let Some(uri) = pending.subscription.as_deref().filter(|_| answer.is_ok())
                     && let Some(partner) = self.partners.get(&pending.key)
-                    && partner.conversation.subscribers(uri).is_empty()
+                    && !partner.conversation.is_wanted(uri)
                 {
                     let (key, params) = (&pending.key, uri_params(uri));
                     self.ask_quietly(key, Method::ResourcesUnsubscribe, &params);
