@@ -76,18 +76,14 @@ impl Worker {
         let Some(exchange) = self.exchanges.get(exchange_ticket(id)) else {
             return;
         };
-        match result::result_type(text, result) {
-            Outcome::Complete => {
-                let (method, output) = (exchange.method, self.output_of(exchange));
-                let session = exchange.session.as_ref();
-                let revision = session.map_or(Revision::LATEST, |session| session.revision);
-                match result::for_legacy(method, text, result, revision, output) {
-                    Some(result) => self.finish(id, Ok(&result)),
-                    None => self.pass_on(id, text, response),
-                }
-            }
-            Outcome::InputRequired => self.inquire(id, text, result),
-            Outcome::Task | Outcome::Unknown => self.refuse_result(id),
+        let (method, output) = (exchange.method, self.output_of(exchange));
+        let session = exchange.session.as_ref();
+        let revision = session.map_or(Revision::LATEST, |session| session.revision);
+        match result::for_legacy(method, text, result, revision, output) {
+            Ok(Some(result)) => self.finish(id, Ok(&result)),
+            Ok(None) => self.pass_on(id, text, response),
+            Err(Outcome::InputRequired) => self.inquire(id, text, result),
+            Err(_) => self.refuse_result(id),
         }
     }
 

@@ -31,15 +31,19 @@ pub fn result_type(text: &[u8], span: Span) -> Outcome {
     if text[span.start] != b'{' {
         return Outcome::Unknown;
     }
-    match parse::member(text, span, "resultType").map(|kind| parse::string(text, kind)) {
-        None => Outcome::Complete,
-        Some(Some(kind)) => match &*kind {
-            "complete" => Outcome::Complete,
-            "input_required" => Outcome::InputRequired,
-            "task" => Outcome::Task,
+    let kind = parse::member(text, span, "resultType");
+    kind.map_or(Outcome::Complete, |kind| Outcome::named(text, kind))
+}
+
+impl Outcome {
+    /// The one that is named at `span`.
+    fn named(text: &[u8], span: Span) -> Outcome {
+        match parse::string(text, span).as_deref() {
+            Some("complete") => Outcome::Complete,
+            Some("input_required") => Outcome::InputRequired,
+            Some("task") => Outcome::Task,
             _ => Outcome::Unknown,
-        },
-        Some(None) => Outcome::Unknown,
+        }
     }
 }
 
@@ -136,26 +140,34 @@ pub fn for_modern(method: Method, text: &[u8], span: Span, server: &str) -> Vec<
     edits.finished().into_owned()
 }
 
-/// A modern server's complete result at `span` of a message that was checked before, as a legacy client must
-/// see it; `None` if it is that already.
+/// A modern server's result at `span` of a message that was checked before, as a legacy client must see it;
+/// `None` if it is that already.
 ///
 /// Structured content that is no object, or whose schema was shown wrapped, is wrapped (SEP-2106); the same in
 /// words is added where a client that cannot use it would have nothing to read. `revision` is the client's:
 /// before 2025-06-18 there was no structured content at all, so that the words are needed whatever it is.
+///
+/// # Errors
+/// What it is, if it is not complete.
 pub fn for_legacy(
     method: Method,
     text: &[u8],
     span: Span,
     revision: Revision,
     output: Output,
-) -> Option<Vec<u8>> {
+) -> Result<Option<Vec<u8>>, Outcome> {
     let text = span.of(text);
+    if text[0] != b'{' {
+        return Err(Outcome::Unknown);
+    }
     let mut edits = Edits::new(text);
     let whole = edits.whole();
+    let mut outcome = Outcome::Complete;
     let mut structured = None;
     let mut content = None;
     let stay = edits.members(whole, |edits, key, value| {
         if key.is("resultType") {
+            outcome = Outcome::named(text, value);
             return Fate::Drop;
         }
         if is_cacheable(method) && (key.is("ttlMs") || key.is("cacheScope")) {
@@ -184,10 +196,13 @@ pub fn for_legacy(
         }
         Fate::Keep
     });
-    if method == Method::ToolsCall && whole.end > 0 && text[0] == b'{' {
+    if outcome != Outcome::Complete {
+        return Err(outcome);
+    }
+    if method == Method::ToolsCall {
         structure(&mut edits, structured, content, stay, revision, output);
     }
-    edits.finish()
+    Ok(edits.finish())
 }
 
 /// Wraps structured content and adds what it says in words, where that is needed.
@@ -257,8 +272,12 @@ mod tests {
     #[test]
     fn result_says_what_it_is_or_is_complete() {
         let check = |text: &str, expected| {
+            let (bytes, whole) = (text.as_bytes(), whole(text));
+            assert_eq!(result_type(bytes, whole), expected, "{text}");
+            let (method, revision) = (Method::PromptsGet, Revision::V2025_11_25);
+            let adapted = for_legacy(method, bytes, whole, revision, Output::Natural);
             assert_eq!(
-                result_type(text.as_bytes(), whole(text)),
+                adapted.err().unwrap_or(Outcome::Complete),
                 expected,
                 "{text}"
             );
@@ -326,6 +345,7 @@ mod tests {
 
     fn legacy(method: Method, text: &str, revision: Revision, output: Output) -> String {
         for_legacy(method, text.as_bytes(), whole(text), revision, output)
+            .unwrap()
             .map_or(text.to_owned(), |text| String::from_utf8(text).unwrap())
     }
 
@@ -367,7 +387,7 @@ mod tests {
                 Revision::V2025_11_25,
                 Output::Natural,
             );
-            assert_eq!(became, None, "{text}");
+            assert_eq!(became, Ok(None), "{text}");
         };
         check(
             Method::ToolsCall,
@@ -377,7 +397,6 @@ mod tests {
             Method::ToolsCall,
             r#"{"content":[{"type":"image"}],"structuredContent":{}}"#,
         );
-        check(Method::ToolsCall, "7");
         check(Method::PromptsGet, r#"{"messages":[]}"#);
     }
 
