@@ -113,6 +113,7 @@ pub(super) fn outgoing(
             task: None,
             name: None,
             hop: None,
+            bare: false,
             goes_on: false,
         };
     };
@@ -148,9 +149,10 @@ pub(super) fn outgoing(
         place.start = moved(place.start);
         place.end = moved(place.end);
     }
+    let mut bare = params.meta.is_none() && params.task.is_none();
     let wishing = routed.wish.and_then(|wish| task::wishing(&changed, wish));
     if let Some(wishing) = wishing {
-        (token, hop) = (token_of(&wishing), None);
+        (token, hop, bare) = (token_of(&wishing), None, false);
         changed = wishing;
     }
     Outgoing {
@@ -165,6 +167,7 @@ pub(super) fn outgoing(
         task: routed.task,
         name: routed.name.as_ref().map(|(_, name)| name.clone()),
         hop,
+        bare,
         goes_on: caller.era() == Era::Modern && params.request_state.is_some(),
     }
 }
@@ -223,6 +226,10 @@ pub(super) fn suited<'a>(
     own_metas: &mut OwnMetas,
 ) -> Cow<'a, Outgoing> {
     let (params, token) = match (outgoing.era, era) {
+        (Era::Legacy, Era::Modern) if outgoing.bare => {
+            let own_meta = own_metas.of(session);
+            (request::bare_for_modern(&outgoing.params, own_meta), None)
+        }
         (Era::Legacy, Era::Modern) => request::for_modern(&outgoing.params, own_metas.of(session)),
         (Era::Modern, Era::Legacy) => request::for_legacy(&outgoing.params, outgoing.hop),
         (Era::Legacy, Era::Legacy) | (Era::Modern, Era::Modern) => return Cow::Borrowed(outgoing),
@@ -239,6 +246,7 @@ pub(super) fn suited<'a>(
         task: outgoing.task,
         name: outgoing.name.clone(),
         hop: None,
+        bare: false,
         goes_on: outgoing.goes_on,
     })
 }
@@ -296,6 +304,7 @@ mod tests {
             task: None,
             name: None,
             hop: None,
+            bare: false,
             goes_on: false,
         };
         let mut out = Vec::new();

@@ -198,6 +198,8 @@ pub struct Outgoing {
     pub name: Option<Arc<str>>,
     /// Where in `params` the `_meta` stands, if all that it says is of the hop that the client made.
     pub hop: Option<Span>,
+    /// Whether it is known that `params` is an object that has neither `_meta` nor `task`.
+    pub bare: bool,
     /// Whether it goes on with a call that a modern server answered with questions; a legacy one would take it for
     /// a call of its own.
     pub goes_on: bool,
@@ -242,6 +244,7 @@ impl Outgoing {
             task: None,
             name: None,
             hop: None,
+            bare: false,
             goes_on: false,
         }
     }

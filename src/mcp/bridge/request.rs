@@ -51,6 +51,16 @@ pub fn for_modern(params: &[u8], own_meta: &[u8]) -> (Vec<u8>, Option<Span>) {
     (edits.finished().into_owned(), token)
 }
 
+/// The same of an object that has neither `_meta` nor `task`: most have none, and are not looked through then.
+pub fn bare_for_modern(params: &[u8], own_meta: &[u8]) -> Vec<u8> {
+    let rest = params.strip_prefix(b"{").unwrap_or(params);
+    let comma: &[u8] = match rest.trim_ascii_start() {
+        b"}" => b"",
+        _ => b",",
+    };
+    [br#"{"_meta":{"#, own_meta, b"}", comma, rest].concat()
+}
+
 /// What a request to a modern server says of its sender: members of `_meta`, without braces.
 ///
 /// `capabilities` is the client's object as [`capabilities_for_modern`] leaves it; `client` its `clientInfo` as it
@@ -223,6 +233,21 @@ mod tests {
             Some("\"a\""),
         );
         check(r#"{"_meta":7,"a":1}"#, r#"{"_meta":{@},"a":1}"#, None);
+    }
+
+    #[test]
+    fn bare_params_need_no_look() {
+        for params in [
+            "{}",
+            "{ }",
+            "{ \"a\":1}",
+            r#"{"name":"t","arguments":{"_meta":{},"task":1}}"#,
+        ] {
+            let (looked_through, token) = for_modern(params.as_bytes(), OWN.as_bytes());
+            let bare = bare_for_modern(params.as_bytes(), OWN.as_bytes());
+            assert_eq!(String::from_utf8(bare), String::from_utf8(looked_through));
+            assert_eq!(token, None);
+        }
     }
 
     #[test]
