@@ -18,6 +18,9 @@ pub enum Fate<'a> {
     Become(Cow<'a, [u8]>),
 }
 
+/// Room for the changes that crossing between eras mostly takes.
+const CHANGES_USUAL: usize = 8;
+
 /// See [`Edits::mark`].
 #[derive(Clone, Copy, Debug)]
 pub struct Mark(usize);
@@ -41,7 +44,7 @@ impl<'a> Edits<'a> {
         Edits {
             text,
             known,
-            changes: Vec::new(),
+            changes: Vec::with_capacity(CHANGES_USUAL),
         }
     }
 
