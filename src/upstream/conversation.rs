@@ -344,11 +344,6 @@ impl Conversation {
         !self.users.is_empty() || !self.listeners.is_empty() || self.strangers != 0
     }
 
-    /// Whether a session uses it.
-    pub fn has_user(&self, session: SessionKey) -> bool {
-        self.users.contains_key(&session) || self.listeners.contains(&session)
-    }
-
     /// Notes the level that a session chose.
     pub fn choose_level(&mut self, session: SessionKey, level: u8) {
         if let Some(chosen) = self.users.get_mut(&session) {

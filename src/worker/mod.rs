@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Beside the line, what lasts longer than one message: `partner`, `placing` and `probe` (a server's conversation),
-//! `guests`, `lanes` and `lodging`, `parked` and `inquiry` (questions in the middle of a call), `listener`, `followers`
-//! and `changes` (who hears of what).
+//! `users` and `uses` (which sessions use it), `guests`, `lanes` and `lodging`, `parked` and `inquiry` (questions in the
+//! middle of a call), `listener`, `followers` and `changes` (who hears of what).
 //!
 //! This is the only module that knows the line from end to end; each of its files knows one stretch. A
 //! worker is told what happened ([`Input`]), asked what it wants done ([`Effect`]) and never waits. All of
@@ -61,6 +61,7 @@ mod sweep;
 mod tasking;
 mod tasks;
 mod users;
+mod uses;
 mod wire_id;
 
 use crate::auth::keys::Keys;
@@ -96,6 +97,7 @@ use slice::Slice;
 use slots::Slots;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Weak};
+use uses::Uses;
 
 /// What a worker is given when it begins.
 pub struct Seat {
@@ -145,11 +147,15 @@ pub struct Worker {
     asks: Asks,
     batches: Slots<Batch>,
     partners: BTreeMap<Key, Partner>,
+    /// Which of those each session uses, or has to itself.
+    uses: Uses,
     /// How many of those each server has.
     conversations: Vec<usize>,
     /// Where sessions have to share a conversation with a server, see [`placing`].
     placed: BTreeMap<SessionKey, BTreeMap<usize, Key>>,
     slices: BTreeMap<Key, Slice>,
+    /// Which of those each session uses.
+    slice_uses: Uses,
     pools: Vec<Pool<forward::Waiter>>,
     request_heads: Vec<Option<Arc<[u8]>>>,
     catchings: Vec<link::Catching>,
@@ -205,9 +211,11 @@ impl Worker {
             asks: Asks::new(),
             batches: Slots::new(u32::MAX),
             partners: BTreeMap::new(),
+            uses: Uses::default(),
             conversations: vec![0; servers],
             placed: BTreeMap::new(),
             slices: BTreeMap::new(),
+            slice_uses: Uses::default(),
             pools: seat
                 .table
                 .servers

@@ -121,6 +121,7 @@ impl Worker {
         };
         if joins {
             partner.sessions.insert(session.key, session.clone());
+            self.uses.add(session.key, &asker.key);
             self.set_level(&asker.key);
         }
         Ok(())
@@ -154,6 +155,9 @@ impl Worker {
         };
         let server = key.server;
         self.partners.insert(key.clone(), partner);
+        if let Some(own) = key.session {
+            self.uses.add(own, &key);
+        }
         self.conversations[server] += 1;
         self.effects
             .push_back(Effect::Report(Report::Conversations { server, change: 1 }));
@@ -464,6 +468,9 @@ impl Worker {
         let Some(partner) = self.partners.remove(key) else {
             return;
         };
+        for session in partner.sessions.keys().copied().chain(key.session) {
+            self.uses.remove(session, key);
+        }
         self.conversations[key.server] -= 1;
         self.pendings.close_line(partner.line);
         if let Some(id) = partner.child {

@@ -209,8 +209,9 @@ impl Worker {
             return;
         }
         slice.users.insert(user, Known::NotYet);
-        if user.is_none() {
-            self.wake_at(self.now + CONVERSATION_IDLE_TIMEOUT);
+        match user {
+            Some(session) => self.slice_uses.add(session, key),
+            None => self.wake_at(self.now + CONVERSATION_IDLE_TIMEOUT),
         }
         let asker = Asker {
             key: (**key).clone(),
@@ -334,6 +335,9 @@ impl Worker {
         if let Standing::Ended = slice.standing
             && let Some(slice) = self.slices.remove(key)
         {
+            for session in slice.users.into_keys().flatten() {
+                self.slice_uses.remove(session, key);
+            }
             for id in slice.turns {
                 self.take_turn(id);
             }
@@ -381,8 +385,10 @@ impl Worker {
 
     /// Forgets what a session that has ended used here.
     pub(super) fn forget_user(&mut self, session: SessionKey) {
-        for slice in self.slices.values_mut() {
-            slice.users.remove(&Some(session));
+        for key in self.slice_uses.take(session) {
+            if let Some(slice) = self.slices.get_mut(&key) {
+                slice.users.remove(&Some(session));
+            }
         }
     }
 

@@ -19,15 +19,7 @@ impl Worker {
         self.forget_asks(session);
         self.placed.remove(&session);
         let now = self.now;
-        let used: Vec<Key> = self
-            .partners
-            .iter()
-            .filter(|(key, partner)| {
-                key.session == Some(session) || partner.conversation.has_user(session)
-            })
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in used {
+        for key in self.uses.take(session) {
             if key.session == Some(session) {
                 self.retire(&key);
                 continue;
@@ -94,13 +86,7 @@ impl Worker {
     }
 
     pub(super) fn level_chosen(&mut self, session: SessionKey, level: u8) {
-        let used: Vec<Key> = self
-            .partners
-            .iter()
-            .filter(|(_, partner)| partner.conversation.has_user(session))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in used {
+        for key in self.uses.of(session).to_vec() {
             if let Some(partner) = self.partners.get_mut(&key) {
                 partner.conversation.choose_level(session, level);
             }
@@ -133,13 +119,14 @@ impl Worker {
     }
 
     pub(super) fn roots_changed(&mut self, session: SessionKey) {
-        let own = self.partners.iter().filter(|(key, partner)| {
-            partner.conversation.is_open()
-                && partner.conversation.speaks_legacy()
-                && (key.session == Some(session)
-                    || partner.conversation.sole_user(self.now) == Some(session))
+        let own = self.uses.of(session).iter().filter(|key| {
+            self.partners.get(*key).is_some_and(|partner| {
+                partner.conversation.is_open()
+                    && partner.conversation.speaks_legacy()
+                    && partner.conversation.sole_user(self.now) == Some(session)
+            })
         });
-        let own: Vec<Key> = own.map(|(key, _)| key.clone()).collect();
+        let own: Vec<Key> = own.cloned().collect();
         for key in own {
             let mut message = Vec::new();
             write::notification(&mut message, Method::RootsChanged.name(), b"");
