@@ -16,7 +16,7 @@ use crate::mcp::method::Method;
 use crate::refusal::Refusal;
 use crate::time::Time;
 use crate::upstream::key::Key;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 /// Somebody who wants to hear of resources and tasks.
 #[derive(Debug)]
@@ -279,14 +279,20 @@ impl Worker {
 
     // ── legacy servers ───────────────────────────────────────────────────────────────────────────
 
-    /// Asks a legacy server anew for all that anybody is subscribed to.
-    pub(super) fn ask_for_all(&mut self, key: &Key) {
+    /// Asks a legacy server anew for all that anybody is subscribed to, but for what only those want who have just
+    /// asked for it themselves: should one of them give up, nobody wants it.
+    pub(super) fn ask_for_all(&mut self, key: &Key, asked: &[(SessionKey, String)]) {
         let Some(partner) = self.partners.get_mut(key) else {
             return;
         };
         partner.changes.asking = Asking::default();
+        let asked: HashSet<(SessionKey, &str)> =
+            asked.iter().map(|(who, uri)| (*who, &**uri)).collect();
         for uri in partner.conversation.subscribed() {
-            partner.changes.asking.add(uri.into());
+            let mut subscribers = partner.conversation.subscribers(uri);
+            if !subscribers.all(|who| asked.contains(&(who, uri))) {
+                partner.changes.asking.add(uri.into());
+            }
         }
         // It may have been one of the other era before.
         partner.changes.listen = None;

@@ -177,10 +177,11 @@ impl Worker {
         partner.waiting.push_back(forward);
     }
 
-    /// Sends what waited for a conversation to open.
-    pub(super) fn dispatch_waiting(&mut self, key: &Key) {
+    /// Sends what waited for a conversation to open; which session asked in it to be subscribed to what.
+    pub(super) fn dispatch_waiting(&mut self, key: &Key) -> Vec<(SessionKey, String)> {
+        let mut subscribes = Vec::new();
         let Some(partner) = self.partners.get_mut(key) else {
-            return;
+            return subscribes;
         };
         let waiting = std::mem::take(&mut partner.waiting);
         // What was meant for a modern server is everybody's; a legacy one may have to be asked by each alone.
@@ -198,8 +199,16 @@ impl Worker {
                 self.fail_home(forward.home, parcel::unavailable(name, why));
                 continue;
             }
+            if let (Method::ResourcesSubscribe, Some(session), Some(uri)) = (
+                forward.outgoing.method,
+                &forward.asker.session,
+                &forward.outgoing.subscription,
+            ) {
+                subscribes.push((session.key, uri.clone()));
+            }
             self.dispatch(forward);
         }
+        subscribes
     }
 
     /// Sends a client's request in a conversation that is open.
@@ -446,6 +455,21 @@ mod tests {
         let lines = children.into_iter().flat_map(|child| scene.lines(child));
         let lines: Vec<Value> = lines.collect();
         lines.iter().filter(|line| line["method"] == method).count()
+    }
+
+    #[test]
+    fn subscription_that_waited_for_an_opening_is_asked_for_once() {
+        let mut scene = Scene::new(Era::Legacy);
+        scene.is_gone();
+        let session = scene.opens_session();
+        let client = subscribes(&mut scene, &session, "a:1");
+        scene.wakes();
+        let child = *scene.children.last().expect("a child");
+        let mut asked = scene.lines(child);
+        asked.retain(|line| line["method"] == "resources/subscribe");
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        scene.answers(child, &asked[0], &json!({}));
+        assert_eq!(scene.answer(client)["result"], json!({}));
     }
 
     #[test]

@@ -349,12 +349,12 @@ impl Worker {
         }
         self.note_transport(key);
         self.tell_standing(key);
-        self.dispatch_waiting(key);
+        let asked = self.dispatch_waiting(key);
         if modern {
             self.relist(key);
             return self.listen_for_changes(key);
         }
-        self.ask_for_all(key);
+        self.ask_for_all(key, &asked);
         self.set_level(key);
         self.relist(key);
         if is_http
