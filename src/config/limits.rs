@@ -63,6 +63,9 @@ pub const STREAM_BACKLOG_BYTES_MAX: usize = 1024 * 1024;
 /// The same of a stream that carries the answers of several requests, which may come at once: a batch's, or
 /// all of an HTTP+SSE client's.
 pub const ANSWERS_BACKLOG_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Unsent bytes to the client on standard input and output. Past this it is read no further until it has taken
+/// some: what it sent meanwhile waits.
+pub const LINES_BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Between two comments on a silent event stream, so that proxies keep it open.
 pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Open client connections of the process. Past this the newest is closed at once, and counted.

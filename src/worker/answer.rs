@@ -501,7 +501,7 @@ impl Worker {
         };
         front.outbox.push(&write::one_line(message));
         front.outbox.push(b"\n");
-        self.flush(connection);
+        self.settle(connection);
     }
 
     // ── resumed streams ──────────────────────────────────────────────────────────────────────────

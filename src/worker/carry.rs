@@ -145,7 +145,7 @@ impl Worker {
                 .iter()
                 .for_each(|piece| front.outbox.push_piece(*piece));
             front.outbox.push(b"\n");
-            self.flush(id);
+            self.settle(id);
         } else if self.is_sse_front(id) {
             let message: Vec<u8> = pieces
                 .iter()

@@ -7,6 +7,7 @@ use super::link::{Errand, Progress};
 use super::modern::Card;
 use super::sse_front::SseFront;
 use super::{Front, Worker, connection_id, exchange_ticket, ticket};
+use crate::config::limits::LINES_BACKLOG_BYTES_MAX;
 use crate::downstream::{Closing, Connection, Received};
 use crate::event::{Event, RequestAnswered, SessionEnd};
 use crate::http::Outbox;
@@ -89,7 +90,10 @@ pub(super) struct Client {
 /// The client on standard input and output.
 #[derive(Debug, Default)]
 pub(super) struct StdioFront {
-    pub(super) lines: Lines,
+    lines: Lines,
+    /// What it sent and that is not looked at before it has taken some of its answers: no more than the shell reads
+    /// in one turn.
+    unread: Vec<u8>,
     pub(super) outbox: Outbox,
     pub(super) session: Option<Arc<Session>>,
     /// The streams on which a modern client listens.
@@ -122,6 +126,18 @@ pub(super) struct Child {
     pub(super) key: Key,
     pub(super) lines: Lines,
     pub(super) outbox: Outbox,
+}
+
+impl StdioFront {
+    /// Whether so much waits to be taken that nothing more is to be asked.
+    fn is_clogged(&self) -> bool {
+        self.outbox.len() >= LINES_BACKLOG_BYTES_MAX
+    }
+
+    /// Whether there are lines to look at that waited for some answers to be taken.
+    fn wants_resume(&self) -> bool {
+        !self.unread.is_empty() && !self.is_clogged()
+    }
 }
 
 impl Peer {
@@ -253,11 +269,12 @@ impl Worker {
 
     /// Reads on where a client had sent ahead.
     pub(super) fn resume_client(&mut self, id: ConnectionId) {
-        if self
-            .client(id)
-            .is_some_and(|client| client.connection.wants_resume())
-        {
-            self.read_client(id, None);
+        match self.wires.get(ticket(id)).map(|wire| &wire.peer) {
+            Some(Peer::Client(client)) if client.connection.wants_resume() => {
+                self.read_client(id, None);
+            }
+            Some(Peer::Stdio(front)) if front.wants_resume() => self.read_stdio(id, &[]),
+            _ => {}
         }
     }
 
@@ -316,8 +333,13 @@ impl Worker {
     fn read_stdio(&mut self, id: ConnectionId, bytes: &[u8]) {
         let Some(front) = self.stdio(id) else { return };
         let mut lines = std::mem::take(&mut front.lines);
+        let mut unread = std::mem::take(&mut front.unread);
         let mut input = bytes;
-        loop {
+        if !unread.is_empty() {
+            unread.extend_from_slice(bytes);
+            input = &unread;
+        }
+        while self.stdio(id).is_some_and(|front| !front.is_clogged()) {
             match lines.next(&mut input) {
                 Ok(Some(line)) => {
                     let intent = self.consider_line(id, line);
@@ -329,6 +351,7 @@ impl Worker {
         }
         if let Some(front) = self.stdio(id) {
             front.lines = lines;
+            front.unread = input.to_vec();
         }
         self.settle(id);
     }
@@ -358,7 +381,19 @@ impl Worker {
         let client = match &mut wire.peer {
             Peer::Client(client) => client,
             Peer::Stdio(front) => {
-                let (unsent, ended) = (!front.outbox.is_empty(), front.ended);
+                let unsent = !front.outbox.is_empty();
+                let ended = front.ended && front.unread.is_empty();
+                let clogged = front.is_clogged();
+                if front.wants_resume() {
+                    self.ready.push_back(id);
+                }
+                if clogged != wire.paused {
+                    wire.paused = clogged;
+                    self.effects.push_back(match clogged {
+                        true => Effect::Pause(id),
+                        false => Effect::Resume(id),
+                    });
+                }
                 if unsent {
                     self.flush(id);
                 } else if ended && !self.has_exchange_on(id) {
@@ -496,5 +531,67 @@ impl Worker {
             Peer::Child(child) => self.child_lost(child.key, cause),
             Peer::Lent => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::effect::Input;
+    use crate::worker::scene::Scene;
+    use serde_json::{Value, json};
+
+    fn request(id: u32, method: &str, params: &Value) -> String {
+        let message = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        format!("{message}\n")
+    }
+
+    /// The ids of what a client was answered and has not looked at.
+    fn answered(scene: &mut Scene, client: ConnectionId) -> Vec<u64> {
+        let lines = scene.lines(client).into_iter();
+        lines.filter_map(|line| line["id"].as_u64()).collect()
+    }
+
+    #[test]
+    fn client_on_stdio_that_takes_nothing_is_read_no_further_and_loses_nothing() {
+        let mut scene = Scene::new(Era::Legacy);
+        let front = scene.opens_stdio();
+        scene.deaf = Some(front);
+        let call = request(1, "tools/call", &json!({"name": "t", "arguments": {}}));
+        scene.handle(Input::Received(front, call.as_bytes()));
+        let (child, call) = scene.asked("tools/call");
+        let long = "x".repeat(LINES_BACKLOG_BYTES_MAX);
+        scene.answers(child, &call, &json!({"content": [], "long": long}));
+        assert!(scene.paused.contains(&front));
+        // What the shell has read by then.
+        for id in 2..4 {
+            let call = request(id, "tools/call", &json!({"name": "t", "arguments": {}}));
+            scene.handle(Input::Received(front, call.as_bytes()));
+        }
+        assert!(scene.lines(child).is_empty());
+        scene.hears(front);
+        assert!(!scene.paused.contains(&front));
+        for call in scene.lines(child) {
+            scene.answers(child, &call, &json!({"content": []}));
+        }
+        assert_eq!(answered(&mut scene, front), [1, 2, 3]);
+    }
+
+    #[test]
+    fn lines_read_at_once_are_answered_as_far_as_the_answers_are_taken() {
+        const PINGS: usize = 20_000;
+        let mut scene = Scene::new(Era::Legacy);
+        let front = scene.opens_stdio();
+        scene.deaf = Some(front);
+        let ping = json!({"jsonrpc": "2.0", "id": "x".repeat(250), "method": "ping"});
+        let pings = format!("{ping}\n").repeat(PINGS);
+        scene.handle(Input::Received(front, pings.as_bytes()));
+        scene.handle(Input::Ended(front));
+        let unsent = scene.worker.outbox(front).map_or(0, Outbox::len);
+        assert!(unsent < LINES_BACKLOG_BYTES_MAX + 300, "{unsent} bytes");
+        assert!(!scene.closed.contains(&front));
+        scene.hears(front);
+        assert_eq!(scene.heard(front).lines().count(), PINGS);
+        assert!(scene.closed.contains(&front));
     }
 }

@@ -17,7 +17,7 @@ use crate::router::testing;
 use crate::session::store::Store;
 use crate::time::{Time, Wall};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,10 @@ pub(super) struct Scene {
     /// Connections to servers over HTTP, the latest last.
     pub(super) links: Vec<ConnectionId>,
     pub(super) closed: Vec<ConnectionId>,
+    /// Who is not to be read from.
+    pub(super) paused: BTreeSet<ConnectionId>,
+    /// Who takes nothing of what it is sent.
+    pub(super) deaf: Option<ConnectionId>,
 }
 
 /// Whether children answer what every server answers alike.
@@ -122,6 +126,8 @@ impl Scene {
             children: Vec::new(),
             links: Vec::new(),
             closed: Vec::new(),
+            paused: BTreeSet::new(),
+            deaf: None,
         };
         scene.settle();
         scene
@@ -162,7 +168,10 @@ impl Scene {
         }
         while let Some(effect) = self.worker.poll() {
             match effect {
+                Effect::Flush(id) if self.deaf == Some(id) => {}
                 Effect::Flush(id) => self.take(id),
+                Effect::Pause(id) => drop(self.paused.insert(id)),
+                Effect::Resume(id) => drop(self.paused.remove(&id)),
                 Effect::Spawn(id, _) => {
                     self.children.push(id);
                     self.handle(Input::Connected(id));
@@ -455,6 +464,24 @@ impl Scene {
             body.len()
         );
         self.handle(Input::Received(id, request.as_bytes()));
+    }
+
+    /// A legacy client on standard input and output that has introduced itself and can be asked for forms.
+    pub(super) fn opens_stdio(&mut self) -> ConnectionId {
+        let front = self.worker.open_stdio(self.now);
+        let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+            "protocolVersion": Revision::LATEST.name(), "capabilities": {"elicitation": {}},
+            "clientInfo": {"name": "c", "version": "1"},
+        }});
+        self.says(front, &hello);
+        assert_eq!(self.lines(front).len(), 1);
+        front
+    }
+
+    /// Has who took nothing take what it is sent.
+    pub(super) fn hears(&mut self, client: ConnectionId) {
+        self.deaf = None;
+        self.take(client);
     }
 
     /// What a client was sent and has not looked at.
