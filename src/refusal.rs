@@ -59,6 +59,8 @@ pub enum Refusal {
     Draining,
     /// Handling it broke; that is a bug.
     Internal,
+    /// The server answered before the client was back, and there was no room to keep that.
+    Unkept,
 
     // A server's.
     /// The server cannot be asked now.
@@ -102,7 +104,7 @@ impl Refusal {
             Refusal::HeaderMismatch(_) => -32020,
             Refusal::CapabilityMissing(_) => -32021,
             Refusal::RevisionUnknown(_) => -32022,
-            Refusal::Internal | Refusal::ClientUnreached(_) => -32603,
+            Refusal::Internal | Refusal::Unkept | Refusal::ClientUnreached(_) => -32603,
             Refusal::Failed { .. } | Refusal::Cancelled => -32000,
             Refusal::TimedOut { .. } => -32001,
             Refusal::Unavailable { .. } => -32003,
@@ -196,6 +198,9 @@ impl Refusal {
             Refusal::Busy(fact) => format!("switchbox is busy: {fact}; try again"),
             Refusal::Draining => "switchbox is shutting down".into(),
             Refusal::Internal => "switchbox failed while handling this; the log has more".into(),
+            Refusal::Unkept => {
+                "The server answered before the client was back, and its answer was too much to keep".into()
+            }
             Refusal::Unavailable { server, reason } => {
                 format!("Server \"{server}\" is unavailable: {reason}")
             }

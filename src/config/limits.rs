@@ -220,6 +220,9 @@ pub const LANE_REST: Duration = Duration::from_secs(2);
 pub const REFUSED_TIMEOUT: Duration = Duration::from_secs(10);
 /// Calls of modern clients that wait for their clients to come back with what the server asked, on each worker.
 pub const PARKED_MAX: usize = 1024;
+/// Bytes of answers that came while their clients were still expected back with theirs, on each worker. Past this an
+/// answer is not kept, and who comes back for it is told so.
+pub const PARKED_ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long each waits, unless others need its place: one gives way to those every [`LANE_PATIENCE`].
 pub const PARKED_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long questions that a server asks at almost the same time are gathered before the client is given them.
@@ -329,6 +332,7 @@ const _: () =
 const _: () = assert!(2 * SUBSCRIPTIONS_MAX <= LISTENED_OF_ONE_MAX);
 const _: () = assert!(BATCH_MESSAGES_MAX <= SESSION_EXCHANGES_MAX);
 const _: () = assert!(ANSWER_BYTES_MAX <= BATCH_ANSWER_BYTES_MAX);
+const _: () = assert!(ANSWER_BYTES_MAX <= PARKED_ANSWERS_BYTES_MAX);
 const _: () = assert!(BATCH_ANSWER_BYTES_MAX < ANSWERS_BACKLOG_BYTES_MAX);
 const _: () = assert!(
     HEAD_TIMEOUT.as_secs() <= 15

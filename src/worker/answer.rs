@@ -116,7 +116,7 @@ impl Worker {
         match exchange.sink {
             Sink::Refused => return self.close_refused(id),
             Sink::Visitor(visitor) => return self.answer_visitor(id, visitor, text, response),
-            Sink::Parked => return exchange.keep(text, response),
+            Sink::Parked => return self.keep(id, text, response),
             // What is granted of it is not said in an answer.
             Sink::Heard => return self.heard_of(id, &Filter::default()),
             _ => {}

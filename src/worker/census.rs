@@ -29,6 +29,8 @@ pub struct Census {
     pub guests: usize,
     /// Calls whose clients have not come back with what a server asked.
     pub parked: usize,
+    /// Bytes of the answers that are kept for them.
+    pub parked_bytes: usize,
     /// Guests that are used, or waited for, by calls of modern clients.
     pub lanes: usize,
     /// Clients that listen for changes.
@@ -54,6 +56,7 @@ impl Worker {
                 .iter()
                 .filter(|(_, exchange)| matches!(exchange.sink, Sink::Parked))
                 .count(),
+            parked_bytes: self.parked_bytes,
             lanes: self.lanes.in_use(),
             listeners: self.listeners.len(),
             ..Census::default()

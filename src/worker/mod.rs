@@ -181,6 +181,8 @@ pub struct Worker {
     own_metas: OwnMetas,
     guests: Guests,
     lanes: Lanes,
+    /// Of the answers that are kept for parked calls.
+    parked_bytes: usize,
     /// Streams on which modern clients listen.
     listeners: Listeners,
     /// Those of them that wait for servers, by their sessions.
@@ -239,6 +241,7 @@ impl Worker {
             own_metas: OwnMetas::default(),
             guests: Guests::default(),
             lanes: Lanes::default(),
+            parked_bytes: 0,
             listeners: Listeners::default(),
             unheard: BTreeMap::new(),
             config: seat.config,

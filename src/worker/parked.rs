@@ -16,7 +16,9 @@ use super::lanes::{Left, Use};
 use super::message::{Caller, string};
 use super::parcel::{Answered, ClientAnswer, Outgoing, Parcel, Returned};
 use super::{Worker, exchange_ticket, wire_id};
-use crate::config::limits::{GATHER_INTERVAL, PARKED_MAX, PARKED_TIMEOUT};
+use crate::config::limits::{
+    GATHER_INTERVAL, PARKED_ANSWERS_BYTES_MAX, PARKED_MAX, PARKED_TIMEOUT,
+};
 use crate::http::Piece;
 use crate::id::{ExchangeId, Home};
 use crate::jsonrpc::envelope::{Envelope, Kind};
@@ -290,6 +292,7 @@ impl Worker {
         if let Awaits::Visitor(answered) = kept {
             // Its server did not wait for what it had asked.
             exchange.sink = Sink::Visitor(visitor);
+            self.parked_bytes -= answered.text.len();
             let Answered {
                 text,
                 id: at,
@@ -360,13 +363,38 @@ impl Worker {
         }
     }
 
+    /// Keeps an answer for which nobody is there until the client is back, or else that it was too much.
+    pub(super) fn keep(&mut self, id: ExchangeId, text: &[u8], response: Response) {
+        let unkept;
+        let (text, response) = match self.parked_bytes + text.len() > PARKED_ANSWERS_BYTES_MAX {
+            false => (text, response),
+            true => {
+                unkept = unkept_response();
+                (&*unkept.0, unkept.1)
+            }
+        };
+        let Some(exchange) = self.exchanges.get_mut(exchange_ticket(id)) else {
+            return;
+        };
+        self.parked_bytes += text.len();
+        exchange.awaits = Awaits::Visitor(Box::new(Answered {
+            exchange: id,
+            text: text.to_vec(),
+            id: response.id,
+            body: response.body,
+            era: response.era,
+        }));
+    }
+
     /// Has servers know that nobody will answer what they asked, and frees what the exchange held.
     pub(super) fn leave_behind(&mut self, exchange: &mut Exchange) {
         if let Some(inquiry) = exchange.inquiry.take() {
             self.forget_inquiry(*inquiry);
         }
-        if let Awaits::Lane { turn, .. } = exchange.awaits {
-            self.leave_queue(turn);
+        match &exchange.awaits {
+            Awaits::Lane { turn, .. } => self.leave_queue(*turn),
+            Awaits::Visitor(answered) => self.parked_bytes -= answered.text.len(),
+            _ => {}
         }
         // Without keys the next call in the lane may be another client's.
         let left = match (exchange.left, &exchange.parked, &exchange.principal) {
@@ -406,22 +434,6 @@ pub(super) struct Return {
     responses: Vec<u8>,
 }
 
-impl Exchange {
-    /// Keeps an answer for which nobody is there until the client is back.
-    pub(super) fn keep(&mut self, text: &[u8], response: Response) {
-        self.awaits = Awaits::Visitor(Box::new(Answered {
-            exchange: ExchangeId {
-                slot: 0,
-                generation: 0,
-            },
-            text: text.to_vec(),
-            id: response.id,
-            body: response.body,
-            era: response.era,
-        }));
-    }
-}
-
 /// Where id and result stand in a response that we wrote ourselves, with `0` for an id.
 fn own_response(text: &[u8], result_bytes: usize) -> Response {
     let start = text.len() - 1 - result_bytes;
@@ -433,6 +445,17 @@ fn own_response(text: &[u8], result_bytes: usize) -> Response {
         }),
         era: Era::Modern,
     }
+}
+
+/// What is kept in the place of an answer that is too much to keep.
+fn unkept_response() -> (Vec<u8>, Response) {
+    let error = Refusal::Unkept.to_json(Era::Modern);
+    let mut text = Vec::with_capacity(error.len() + 40);
+    write::error(&mut text, b"0", &error);
+    let response = own_response(&text, error.len());
+    let (Ok(span) | Err(span)) = response.body;
+    let body = Err(span);
+    (text, Response { body, ..response })
 }
 
 #[cfg(test)]
@@ -596,6 +619,29 @@ mod tests {
         scene.returns("s0__t", &states[0]);
         scene.parks(&tool);
         assert_eq!(scene.worker.census().parked, PARKED_MAX);
+    }
+
+    #[test]
+    fn answer_past_what_is_kept_for_parked_calls_is_not_kept() {
+        let mut scene = Scene::new(Era::Legacy);
+        let (child, call, state) = scene.parks("t");
+        scene.worker.parked_bytes = PARKED_ANSWERS_BYTES_MAX;
+        scene.answers(child, &call, &json!({"content": []}));
+        let client = scene.returns("t", &state);
+        let error = scene.answer(client)["error"].clone();
+        assert_eq!(error["code"], -32603);
+        assert!(error["message"].to_string().contains("too much to keep"));
+        assert_eq!(scene.worker.parked_bytes, PARKED_ANSWERS_BYTES_MAX);
+    }
+
+    #[test]
+    fn answers_kept_are_forgotten_with_their_calls() {
+        let mut scene = Scene::new(Era::Legacy);
+        let (child, call, _) = scene.parks("t");
+        scene.answers(child, &call, &json!({"content": []}));
+        assert!(scene.worker.census().parked_bytes > 0);
+        scene.pass(PARKED_TIMEOUT);
+        assert_eq!(scene.worker.census().parked_bytes, 0);
     }
 
     #[test]

@@ -247,6 +247,7 @@ fn check_at_rest(world: &World) {
             ("asks", census.asks),
             ("batches", census.batches),
             ("parked calls", census.parked),
+            ("bytes of parked calls", census.parked_bytes),
             ("lanes in use", census.lanes),
         ];
         for (what, count) in left {
@@ -323,6 +324,7 @@ fn everyone_leaves(world: &mut World) {
             ("waiters", census.waiters),
             ("guests", census.guests),
             ("parked calls", census.parked),
+            ("bytes of parked calls", census.parked_bytes),
             ("lanes in use", census.lanes),
             ("listeners", census.listeners),
         ];
