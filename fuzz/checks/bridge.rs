@@ -180,6 +180,10 @@ fn check_entries(text: &[u8]) {
     if let Some(schema) = place_of(&modern, "inputSchema") {
         assert!(headers::header_params(&modern, schema).is_ok());
     }
+    let own = listing::tool_within_modern(text);
+    assert_json(&own);
+    assert_same(text, &own, &["inputSchema"]);
+    assert_eq!(listing::tool_for_modern(&own), modern);
 }
 
 fn check_errors(text: &[u8]) {

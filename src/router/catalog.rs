@@ -10,7 +10,9 @@ use crate::config::limits::PAGE_ENTRIES_MAX;
 use crate::config::{Names, Server};
 use crate::jsonrpc::{parse, write};
 use crate::mcp::Era;
-use crate::mcp::bridge::listing::{self, modern_members, tool_for_legacy, tool_for_modern};
+use crate::mcp::bridge::listing::{
+    self, modern_members, tool_for_legacy, tool_for_modern, tool_within_modern,
+};
 use crate::mcp::bridge::result::Output;
 use crate::mcp::bridge::task;
 use crate::mcp::caching::Caching;
@@ -282,7 +284,12 @@ impl Catalog {
                     (Kind::Tools, Era::Legacy, Era::Modern) => {
                         page.extend_from_slice(&tool_for_legacy(text));
                     }
-                    (Kind::Tools, Era::Modern, _) => page.extend_from_slice(&tool_for_modern(text)),
+                    (Kind::Tools, Era::Modern, Era::Legacy) => {
+                        page.extend_from_slice(&tool_for_modern(text));
+                    }
+                    (Kind::Tools, Era::Modern, Era::Modern) => {
+                        page.extend_from_slice(&tool_within_modern(text));
+                    }
                     _ => page.extend_from_slice(text),
                 }
             }
@@ -480,6 +487,31 @@ mod tests {
         check(
             Revision::MODERN,
             r##"{"result":{"$ref":"#/properties/result/$defs/o"}}"##,
+        );
+    }
+
+    #[test]
+    fn tool_of_a_modern_server_keeps_what_only_a_legacy_one_means_something_by() {
+        let tools = br#"{"tools":[{"name":"t","execution":{"by":"us"},"inputSchema":{"properties":{"a":{"type":"number","x-mcp-header":"A"}}}}]}"#;
+        let span = parse::check(tools).unwrap();
+        let check = |server_revision, expected: &str| {
+            let mut offered = (*listing(&[], &[], &[]).unwrap()).clone();
+            offered.introduced.revision = server_revision;
+            let entries = &mut offered.entries[Kind::Tools as usize];
+            take_page(Kind::Tools, tools, span, entries).unwrap();
+            let offered = Some(Arc::new(offered));
+            let catalog = Catalog::merge(Names::Bare, &[server("a")], &[offered]);
+            let page = text(catalog.page(Era::Modern, Kind::Tools, None).unwrap());
+            assert!(page.starts_with(expected), "{server_revision:?}: {page}");
+        };
+        let schema = r#""inputSchema":{"properties":{"a":{"type":"number"}}}}]"#;
+        check(
+            Revision::MODERN,
+            &format!(r#"{{"tools":[{{"name":"t","execution":{{"by":"us"}},{schema}"#),
+        );
+        check(
+            Revision::LATEST,
+            &format!(r#"{{"tools":[{{"name":"t",{schema}"#),
         );
     }
 

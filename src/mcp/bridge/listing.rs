@@ -56,9 +56,8 @@ pub fn output(entry: &[u8]) -> Output {
     }
 }
 
-/// A legacy server's tool as a modern client must see it: without `execution`, and without annotations for headers
-/// if they break a rule: a server that never heard of them may well do so, and clients over HTTP would leave out the
-/// whole tool (MCP 2026-07-28, transports/streamable-http, "Custom Headers from Tool Parameters").
+/// A legacy server's tool as a modern client must see it: without `execution`, and otherwise as
+/// [`tool_within_modern`] has it.
 ///
 /// `entry` is the tool's object alone, as it stands in a text that was checked before.
 pub fn tool_for_modern(entry: &[u8]) -> Cow<'_, [u8]> {
@@ -68,12 +67,32 @@ pub fn tool_for_modern(entry: &[u8]) -> Cow<'_, [u8]> {
         if key.is("execution") {
             return Fate::Drop;
         }
-        if key.is("inputSchema") && headers::header_params(entry, value).is_err() {
-            drop_headers(edits, value);
-        }
+        drop_broken_headers(edits, key, value);
         Fate::Keep
     });
     edits.finished()
+}
+
+/// A modern server's tool as a modern client must see it: without annotations for headers if they break a rule.
+///
+/// Over stdio, where they mean nothing, a server may well do so; our clients over HTTP would leave out the whole tool
+/// (MCP 2026-07-28, transports/streamable-http, "Custom Headers from Tool Parameters").
+///
+/// `entry` is the tool's object alone, as it stands in a text that was checked before.
+pub fn tool_within_modern(entry: &[u8]) -> Cow<'_, [u8]> {
+    let mut edits = Edits::new(entry);
+    let whole = edits.whole();
+    edits.members(whole, |edits, key, value| {
+        drop_broken_headers(edits, key, value);
+        Fate::Keep
+    });
+    edits.finished()
+}
+
+fn drop_broken_headers(edits: &mut Edits<'_>, key: Key<'_>, value: Span) {
+    if key.is("inputSchema") && headers::header_params(edits.text(), value).is_err() {
+        drop_headers(edits, value);
+    }
 }
 
 fn drop_headers(edits: &mut Edits<'_>, input_schema: Span) {
@@ -335,6 +354,7 @@ mod tests {
             let entry = format!(r#"{{"name":"t","inputSchema":{schema}}}"#);
             let expected = format!(r#"{{"name":"t","inputSchema":{expected}}}"#);
             assert_eq!(checked(tool_for_modern(entry.as_bytes())), expected);
+            assert_eq!(checked(tool_within_modern(entry.as_bytes())), expected);
         };
         let lawful = r#"{"properties":{"a":{"type":"string","x-mcp-header":"A"}}}"#;
         check(lawful, lawful);

@@ -8,7 +8,7 @@
 //! |---|---|---|---|---|
 //! | [`request`] | as it came | as it came, but [`request::capabilities_within_modern`] | [`request::for_modern`] | [`request::for_legacy`] |
 //! | [`result`] | as it came | as it came | [`result::for_legacy`] | [`result::for_modern`] |
-//! | [`listing`] | as it came | as it came | [`listing::tool_for_legacy`] | [`listing::tool_for_modern`] |
+//! | [`listing`] | as it came | as it came, but [`listing::tool_within_modern`] | [`listing::tool_for_legacy`] | [`listing::tool_for_modern`] |
 //! | [`error`] | as it came | [`error::translated`] | [`error::translated`] | [`error::translated`] |
 //! | [`input`] | as it came | as it came | [`input::legacy_question`], [`input::retry_params`] | [`input::input_required`], [`input::answers`] |
 //! | [`listen`] | as it came | [`listen::tagged`] anew | [`listen::untagged`] | [`listen::tagged`] |
