@@ -174,7 +174,8 @@ impl Refusal {
                 "Session not found: send initialize to begin a new one".into()
             }
             Refusal::RevisionUnknown(name) => format!(
-                "Unsupported protocol version {name:?}; supported: {}, and 2024-11-05 to {} after initialize",
+                "Unsupported protocol version {:?}; supported: {}, and 2024-11-05 to {} after initialize",
+                shown(name),
                 Revision::MODERN.name(),
                 Revision::LATEST.name()
             ),
@@ -304,6 +305,16 @@ mod tests {
             serde_json::from_slice(&refusal.to_json(Era::Legacy)).unwrap();
         assert_eq!(value["data"]["uri"], uri);
         assert!(value["message"].as_str().unwrap().len() < 200);
+    }
+
+    #[test]
+    fn revision_is_cut_in_the_message_but_whole_in_the_data() {
+        let name = format!("2027-{}", "0".repeat(400));
+        let refusal = Refusal::RevisionUnknown(name.clone());
+        let value: serde_json::Value =
+            serde_json::from_slice(&refusal.to_json(Era::Modern)).unwrap();
+        assert_eq!(value["data"]["requested"], name);
+        assert!(value["message"].as_str().unwrap().len() < 300);
     }
 
     #[test]

@@ -399,7 +399,7 @@ fn revision_of(meta: &Meta, text: &[u8]) -> Result<Revision, Refusal> {
     let version = meta.version.and_then(|span| parse::string(text, span));
     let version = version.unwrap_or_default();
     let revision = Revision::parse(&version).filter(|revision| revision.era() == Era::Modern);
-    revision.ok_or_else(|| Refusal::RevisionUnknown(shown(&version)))
+    revision.ok_or_else(|| Refusal::RevisionUnknown(version.into_owned()))
 }
 
 /// What `Mcp-Name` has to repeat, if it has to.
