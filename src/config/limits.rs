@@ -257,7 +257,7 @@ pub const ADDRESSES_LIFETIME: Duration = Duration::from_secs(60);
 pub const FAREWELL: Duration = Duration::from_secs(10);
 /// Bytes kept of a child's stderr.
 pub const STDERR_BYTES_MAX: usize = 64 * 1024;
-/// Bytes kept of one line of it. The rest of the line is passed over.
+/// Bytes kept of one line of it. The rest of the line is passed over, and what may be a secret there is, too.
 pub const STDERR_LINE_BYTES_MAX: usize = 1024;
 /// Lines of a child's stderr that an error quotes.
 pub const STDERR_LINES_QUOTED: usize = 20;

@@ -85,13 +85,37 @@ impl Redactor {
         text
     }
 
+    /// The same of a text that was cut at its end, without what could be the first part of a secret there. That is
+    /// mostly a character or none, of a text that lacks more than that.
+    pub fn clean_cut(&self, text: &str) -> String {
+        // Half a character, which would hide that what stands before it begins a secret.
+        let mut clean = self.clean(text.trim_end_matches('\u{fffd}')).into_owned();
+        let begins_secret = |rest: &[u8]| {
+            let longer = |secret: &&Finder<'_>| secret.needle().len() > rest.len();
+            let mut secrets = self.secrets.iter().filter(longer);
+            secrets.any(|secret| secret.needle().starts_with(rest))
+        };
+        let longest = self
+            .secrets
+            .first()
+            .map_or(0, |secret| secret.needle().len());
+        let first = clean.len().saturating_sub(longest);
+        let cut = (first..clean.len())
+            .find(|at| clean.is_char_boundary(*at) && begins_secret(&clean.as_bytes()[*at..]));
+        clean.truncate(cut.unwrap_or(clean.len()));
+        clean
+    }
+
     /// At most `bytes_max` of the first bytes of `body`, as text with `***` in place of every secret. It is cut
     /// afterwards, so that no half of a secret is left.
     pub fn quote(&self, body: &[u8], bytes_max: usize) -> String {
         // What a server was sent, and may repeat, is no longer than a head.
-        let body = &body[..body.len().min(bytes_max + HEAD_BYTES_MAX)];
-        let text = String::from_utf8_lossy(body);
-        let clean = self.clean(&text);
+        let kept = &body[..body.len().min(bytes_max + HEAD_BYTES_MAX)];
+        let text = String::from_utf8_lossy(kept);
+        let clean = match kept.len() < body.len() {
+            true => self.clean_cut(&text).into(),
+            false => self.clean(&text),
+        };
         String::from_utf8_lossy(&clean.as_bytes()[..clean.len().min(bytes_max)]).into_owned()
     }
 }
@@ -137,6 +161,19 @@ mod tests {
     }
 
     #[test]
+    fn text_cut_within_a_secret_holds_none_of_it() {
+        let redactor = Redactor::new(&config_with_secrets());
+        let check = |text, expected: &str| assert_eq!(redactor.clean_cut(text), expected);
+        check("key ci.0123456789abcde", "key ");
+        check("key ci.0123456789abcdef", "key ***");
+        check("sent Authorization: Bearer tok/", "sent Authorization: ");
+        check("key ci.01\u{fffd}", "key ");
+        check("nothing to hid", "nothing to hid");
+        check("größe ö", "größe ö");
+        check("", "");
+    }
+
+    #[test]
     fn quote_that_ends_within_a_secret_holds_none_of_it() {
         let redactor = Redactor::new(&config_with_secrets());
         let body = b"unknown key ci.0123456789abcdef, sorry";
@@ -145,5 +182,8 @@ mod tests {
             assert_eq!(redactor.quote(body, bytes_max), expected);
         }
         assert_eq!(redactor.quote("größe".as_bytes(), 3), "gr\u{fffd}");
+        let long = "ci.0123456789abcdef".repeat(HEAD_BYTES_MAX / 5);
+        let quoted = redactor.quote(long.as_bytes(), HEAD_BYTES_MAX);
+        assert_eq!(quoted.replace('*', ""), "");
     }
 }

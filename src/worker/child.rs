@@ -94,7 +94,7 @@ impl Worker {
         let Some(partner) = self.partners.get_mut(&key) else {
             return;
         };
-        let lines = partner.conversation.stderr.push(bytes);
+        let lines = partner.conversation.stderr.push(bytes, &self.redactor);
         let server = partner.conversation.server.clone();
         for line in lines {
             self.event(Event::ChildStderr {

@@ -385,7 +385,7 @@ impl Worker {
         let Some(partner) = self.partners.get_mut(key) else {
             return;
         };
-        let stderr = partner.conversation.stderr.quote();
+        let stderr = partner.conversation.stderr.quote(&self.redactor);
         let cause = match stderr.is_empty() {
             true => cause.to_string(),
             false => format!("{cause}; the last lines of its stderr:\n{stderr}"),
