@@ -176,9 +176,8 @@ pub fn write_params(
     text: &[u8],
     arguments: Option<Span>,
 ) {
-    for param in params {
-        let value = param.find(text, arguments).value;
-        if let Some(value) = value.and_then(|value| param.shown(text, value)) {
+    for (param, found) in params.iter().zip(find_all(params, text, arguments)) {
+        if let Some(value) = found.value.and_then(|value| param.shown(text, value)) {
             let name = format!("{PARAM_PREFIX}{}", param.header);
             write::field(out, &name, encode(&value).as_bytes());
         }
@@ -203,14 +202,14 @@ pub fn check_params<'a>(
         return Ok(());
     }
     let fields: Vec<_> = fields.collect();
-    for param in params {
+    for (param, found) in params.iter().zip(find_all(params, text, arguments)) {
         let mut values = fields
             .iter()
             .filter(|(name, _)| name.eq_ignore_ascii_case(&param.header))
             .map(|(_, value)| *value);
         let verdict = match (values.next(), values.next()) {
             (_, Some(_)) => Err(Reason::Repeated),
-            (value, None) => param.agrees(value, text, arguments),
+            (value, None) => param.agrees(value, text, found),
         };
         verdict.map_err(|reason| Mismatch {
             header: format!("{PARAM_PREFIX}{}", param.header).into(),
@@ -221,36 +220,78 @@ pub fn check_params<'a>(
 }
 
 /// What was found of an argument.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Found {
+    /// The last, as most readers have it, if there are several.
     value: Option<Span>,
     /// Whether another reader could find another, or one at all: a member on the way stands there twice.
     ambiguous: bool,
 }
 
-impl HeaderParam {
-    /// The value at the end of the path: the last, as most readers have it, if there are several.
-    fn find(&self, text: &[u8], arguments: Option<Span>) -> Found {
-        let mut found = Found {
-            value: arguments,
-            ambiguous: false,
-        };
-        for name in &self.path {
-            let Some(object) = found.value else { break };
-            let mut all = parse::members(text, object)
-                .filter(|(key, _)| key.is(name))
-                .map(|(_, value)| value);
-            found.value = all.next();
-            if let Some(last) = all.last() {
-                found = Found {
-                    value: Some(last),
-                    ambiguous: true,
+/// What there is at the end of each path, in the order of `params`. Every byte of the arguments is passed once.
+fn find_all(params: &[HeaderParam], text: &[u8], arguments: Option<Span>) -> Vec<Found> {
+    let mut walk = Walk {
+        params,
+        found: vec![Found::default(); params.len()],
+    };
+    if let Some(arguments) = arguments {
+        let all = (0..params.len()).fold(0, |set, place| set | 1 << place);
+        walk.look(&mut Cursor::new(text, arguments), 0, all);
+    }
+    walk.found
+}
+
+/// Places of `params`, as bits.
+type Places = u32;
+
+const _: () = assert!(HEADER_PARAMS_MAX <= Places::BITS as usize);
+
+struct Walk<'a> {
+    params: &'a [HeaderParam],
+    found: Vec<Found>,
+}
+
+impl Walk<'_> {
+    /// Passes over the value at the cursor, to which the first `depth` names of the paths of `led` lead. No path is
+    /// deeper than JSON that was checked.
+    fn look(&mut self, cursor: &mut Cursor<'_>, depth: usize, led: Places) {
+        if led == 0 || !cursor.enter_object() {
+            cursor.pass();
+            return;
+        }
+        let mut met: Places = 0;
+        while let Some(key) = cursor.member() {
+            let (mut ends, mut leads_on): (Places, Places) = (0, 0);
+            for (place, param) in self.params.iter().enumerate() {
+                let bit = 1 << place;
+                if led & bit == 0 || !param.path.get(depth).is_some_and(|name| key.is(name)) {
+                    continue;
+                }
+                // What stands there again counts in place of what did before, and of what was found within.
+                let ambiguous = self.found[place].ambiguous || met & bit != 0;
+                self.found[place] = Found {
+                    value: None,
+                    ambiguous,
                 };
+                met |= bit;
+                match param.path.len() == depth + 1 {
+                    true => ends |= bit,
+                    false => leads_on |= bit,
+                }
+            }
+            let start = cursor.place();
+            self.look(cursor, depth + 1, leads_on);
+            let end = cursor.place();
+            for (place, found) in self.found.iter_mut().enumerate() {
+                if ends & (1 << place) != 0 {
+                    found.value = Some(Span { start, end });
+                }
             }
         }
-        found
     }
+}
 
+impl HeaderParam {
     /// A value as its header shows it, before it is encoded; `None` if headers do not show such values.
     fn shown<'a>(&self, text: &'a [u8], value: Span) -> Option<Cow<'a, str>> {
         let raw = std::str::from_utf8(value.of(text)).ok()?;
@@ -267,13 +308,7 @@ impl HeaderParam {
     }
 
     /// Whether the field's value, if there is one, says what the arguments say.
-    fn agrees(
-        &self,
-        field: Option<&[u8]>,
-        text: &[u8],
-        arguments: Option<Span>,
-    ) -> Result<(), Reason> {
-        let found = self.find(text, arguments);
+    fn agrees(&self, field: Option<&[u8]>, text: &[u8], found: Found) -> Result<(), Reason> {
         let shown = found.value.and_then(|value| self.shown(text, value));
         let (field, value, shown) = match (field, found.value, shown) {
             (None, _, None) if !found.ambiguous => return Ok(()),

@@ -296,6 +296,55 @@ fn fields_agree_with_arguments_or_are_named() {
 }
 
 #[test]
+fn last_of_several_values_counts_wherever_they_part() {
+    let params = of(r#"
+        "o": {"type": "string", "x-mcp-header": "O", "properties": {
+            "a": {"type": "string", "x-mcp-header": "A"},
+            "p": {"properties": {"b": {"type": "string", "x-mcp-header": "B"}}}
+        }}"#)
+    .unwrap();
+    let check = |arguments: &str, expected: [(&str, bool); 3]| {
+        let found = find_all(&params, arguments.as_bytes(), Some(span(arguments)));
+        let found: Vec<_> = found
+            .iter()
+            .map(|found| {
+                let value = found
+                    .value
+                    .map_or(&b""[..], |it| it.of(arguments.as_bytes()));
+                (std::str::from_utf8(value).unwrap(), found.ambiguous)
+            })
+            .collect();
+        assert_eq!(found, expected, "{arguments}");
+    };
+    // In the order in which they were found: what is within stands before what it is within.
+    check(
+        r#"{"a":0,"o": {"p" : {"b":1 } ,"a":[2]} }"#,
+        [
+            ("[2]", false),
+            ("1", false),
+            (r#"{"p" : {"b":1 } ,"a":[2]}"#, false),
+        ],
+    );
+    check(
+        r#"{"o":{"a":1,"a":2,"p":{"b":3},"p":4}}"#,
+        [
+            ("2", true),
+            ("", true),
+            (r#"{"a":1,"a":2,"p":{"b":3},"p":4}"#, false),
+        ],
+    );
+    check(
+        r#"{"o":{"a":1},"\u006f":{"p":{"b":3}}}"#,
+        [("", true), ("3", true), (r#"{"p":{"b":3}}"#, true)],
+    );
+    check(
+        r#"{"o":"s","O":{"a":1}}"#,
+        [("", false), ("", false), (r#""s""#, false)],
+    );
+    check("[]", [("", false), ("", false), ("", false)]);
+}
+
+#[test]
 fn integers_are_compared_by_value_and_other_values_as_they_stand() {
     let check = |field: &str, value: &str, expected: bool| {
         let arguments = format!(r#"{{"opts":{{"n/a":{value}}}}}"#);
