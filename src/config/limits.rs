@@ -28,6 +28,8 @@ pub const TRAILER_BYTES_MAX: usize = 4 * 1024;
 /// Bytes kept of what a client sends ahead of an answer (pipelining). Past this it is read no further
 /// until the answer is out.
 pub const PIPELINE_BYTES_MAX: usize = 64 * 1024;
+/// How long a client is told to wait before it comes back for a stream that broke (`retry`).
+pub const CLIENT_STREAM_RETRY: Duration = Duration::from_secs(1);
 /// Connections that the kernel keeps for us while we are busy. It may keep fewer (`net.core.somaxconn`); past this
 /// clients try again.
 pub const ACCEPT_BACKLOG: i32 = 4096;
@@ -125,6 +127,11 @@ pub const SERVER_NAME_BYTES_MAX: usize = 48;
 pub const LIST_PAGES_MAX: usize = 1000;
 /// Entries taken of one server for one list. Past this the rest is left out, with a warning.
 pub const LIST_ENTRIES_MAX: usize = 10_000;
+/// How many listings in a row may be passed over because the server said meanwhile that they are out of date. Past
+/// this what it listed is shown all the same.
+pub const LISTS_SKIPPED_MAX: u8 = 3;
+/// How long to wait before lists that a server did not answer are asked for again. What it listed before is shown.
+pub const LIST_RETRY: Duration = Duration::from_secs(5);
 /// Entries of one page of a list as clients see it. The next ones come with a cursor.
 pub const PAGE_ENTRIES_MAX: usize = 1000;
 /// Bytes from which on an answer that many clients get is worth a file in memory, of which the kernel sends
@@ -248,8 +255,19 @@ pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// How long a server must have been up for the wait to begin anew.
 pub const BACKOFF_RESET: Duration = Duration::from_secs(60);
+/// How long to wait before a server's stream that broke is asked for again, unless the server says otherwise.
+pub const STREAM_RETRY: Duration = Duration::from_secs(1);
+/// The shortest that a server may make us wait for that.
+pub const STREAM_RETRY_MIN: Duration = Duration::from_millis(50);
+/// The longest that a server may make us wait for that.
+pub const STREAM_RETRY_MAX: Duration = Duration::from_secs(60);
+/// How often the wait doubles before a server is listened to again whose stream of changes broke each time before it
+/// had granted any.
+pub const STREAM_RETRY_DOUBLINGS_MAX: u32 = 5;
 /// Bytes of an unexpected answer of a server that an error quotes: enough for its first sentence.
 pub const ANSWER_BYTES_QUOTED: usize = 200;
+/// Threads that look up names of servers. Past this lookups wait for each other.
+pub const RESOLVER_THREADS: usize = 4;
 /// How long the addresses of a server's name are believed. The resolver does not say for how long they may be.
 pub const ADDRESSES_LIFETIME: Duration = Duration::from_secs(60);
 /// After a session has left, or had its answer, how long what the server says of its own accord is given to nobody
@@ -340,4 +358,6 @@ const _: () = assert!(
         && WRITE_TIMEOUT.as_secs() <= 15
         && TAKE_TIMEOUT.as_secs() < 15
 );
+const _: () = assert!(STREAM_RETRY_MIN.as_millis() <= STREAM_RETRY.as_millis());
+const _: () = assert!(STREAM_RETRY.as_millis() <= STREAM_RETRY_MAX.as_millis());
 const _: () = assert!(STDERR_LINE_BYTES_MAX <= STDERR_BYTES_MAX);

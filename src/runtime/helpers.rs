@@ -5,7 +5,7 @@
 
 use super::inbox::Inbox;
 use super::mail::Mail;
-use crate::config::limits::ADDRESSES_LIFETIME;
+use crate::config::limits::{ADDRESSES_LIFETIME, RESOLVER_THREADS};
 use crate::time::Time;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::collections::BTreeMap;
@@ -14,8 +14,6 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
 
-/// Threads that look up names. Past this lookups wait for each other.
-const HELPERS: usize = 4;
 /// Stack of one such thread. The C library's resolver keeps whole answers on it.
 const HELPER_STACK_BYTES: usize = 256 * 1024;
 
@@ -34,7 +32,7 @@ pub(super) struct Lookup {
 /// What the kernel said about the first thread; fewer than wanted is no error.
 pub(super) fn start() -> io::Result<Sender<Lookup>> {
     let (sender, receiver) = unbounded::<Lookup>();
-    for number in 0..HELPERS {
+    for number in 0..RESOLVER_THREADS {
         let lookups: Receiver<Lookup> = receiver.clone();
         let started = thread::Builder::new()
             .name(format!("helper {number}"))

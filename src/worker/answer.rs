@@ -5,7 +5,7 @@ use super::lanes::Left;
 use super::parcel::{Parcel, Relay, Relayed, Said};
 use super::tasking::Settled;
 use super::{Worker, exchange_ticket, wire_id};
-use crate::config::limits::CLIENT_REQUEST_TIMEOUT;
+use crate::config::limits::{CLIENT_REQUEST_TIMEOUT, CLIENT_STREAM_RETRY};
 use crate::event::{Event, Outcome};
 use crate::http::write::Field;
 use crate::http::{Piece, sse};
@@ -30,8 +30,6 @@ pub(super) const EVENT_STREAM: [Field<'static>; 3] = [
     ("cache-control", b"no-store"),
     ("x-accel-buffering", b"no"),
 ];
-/// How long a client waits before it comes back for a stream that broke, in milliseconds.
-const RETRY_MILLIS: u64 = 1000;
 
 /// The bytes of an event; without an id where nothing could be resumed.
 pub(super) fn event_bytes(at: Option<EventId>, message: &[u8]) -> Vec<u8> {
@@ -50,7 +48,7 @@ pub(super) fn prime(at: EventId) -> Vec<u8> {
         id: Some(at.to_string().as_bytes()),
         kind: None,
         data: Some(b""),
-        retry: Some(RETRY_MILLIS),
+        retry: Some(CLIENT_STREAM_RETRY.as_millis() as u64),
     })
 }
 

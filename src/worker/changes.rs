@@ -6,8 +6,8 @@ use super::forward::{Awaiter, Pending, Step};
 use super::parcel::Outgoing;
 use super::partner::Partner;
 use super::slots::Ticket;
-use super::{Worker, link, wire_id};
-use crate::config::limits::LISTEN_INTERVAL;
+use super::{Worker, wire_id};
+use crate::config::limits::{LISTEN_INTERVAL, STREAM_RETRY, STREAM_RETRY_DOUBLINGS_MAX};
 use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::parse;
 use crate::mcp::Era;
@@ -18,9 +18,6 @@ use crate::mcp::method::Method;
 use crate::mcp::params::Params;
 use crate::time::Time;
 use crate::upstream::key::Key;
-
-/// How often the wait before a server is listened to again doubles.
-const RETRY_DOUBLINGS_MAX: u32 = 5;
 
 /// How a server is listened to.
 #[derive(Debug, Default)]
@@ -184,7 +181,7 @@ impl Worker {
             // What it granted it may not grant again.
             partner.conversation.grant_nothing();
             let changes = &mut partner.changes;
-            let at = now + link::RETRY * (1 << changes.lost.min(RETRY_DOUBLINGS_MAX));
+            let at = now + STREAM_RETRY * (1 << changes.lost.min(STREAM_RETRY_DOUBLINGS_MAX));
             changes.lost += 1;
             changes.listen = None;
             changes.due = Some(at);

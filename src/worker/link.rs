@@ -7,7 +7,9 @@ use super::parcel::{Opened, Parcel};
 use super::peers::{LinkPeer, Peer};
 use super::{Worker, slots, ticket, wire_id};
 use crate::config::Transport;
-use crate::config::limits::{ANSWER_BYTES_QUOTED, INITIALIZE_TIMEOUT};
+use crate::config::limits::{
+    ANSWER_BYTES_QUOTED, INITIALIZE_TIMEOUT, STREAM_RETRY_MAX, STREAM_RETRY_MIN,
+};
 use crate::http::sse::Event as SseEvent;
 use crate::http::write;
 use crate::id::ConnectionId;
@@ -73,13 +75,6 @@ pub(super) struct Catching {
     pub(super) opened: Arc<Opened>,
     pub(super) last_event: Vec<u8>,
 }
-
-/// How long we wait before asking for a stream again, unless the server says otherwise.
-pub(super) const RETRY: Duration = Duration::from_secs(1);
-/// The shortest that a server may make us wait.
-const RETRY_MIN: Duration = Duration::from_millis(50);
-/// The longest that a server may make us wait.
-const RETRY_MAX: Duration = Duration::from_secs(60);
 
 impl Worker {
     // ── sending ──────────────────────────────────────────────────────────────────────────────────
@@ -515,7 +510,8 @@ impl Worker {
             progress.last_event = Some(id.to_vec());
         }
         if let Some(millis) = event.retry {
-            progress.retry = Some(Duration::from_millis(millis).clamp(RETRY_MIN, RETRY_MAX));
+            progress.retry =
+                Some(Duration::from_millis(millis).clamp(STREAM_RETRY_MIN, STREAM_RETRY_MAX));
         }
         if let Errand::Feed { key, epoch } = errand {
             return self.feed_event(key, *epoch, event);

@@ -5,7 +5,7 @@ use super::Worker;
 use super::effect::Effect;
 use super::forward::Step;
 use super::parcel::Outgoing;
-use crate::config::limits::INITIALIZE_TIMEOUT;
+use crate::config::limits::{INITIALIZE_TIMEOUT, LIST_RETRY, LISTS_SKIPPED_MAX};
 use crate::event::Event;
 use crate::jsonrpc::parse::{self, Span};
 use crate::mcp::Era;
@@ -15,12 +15,6 @@ use crate::mcp::listing::{Kind, take_page};
 use crate::router::directory::Report;
 use crate::upstream::key::Key;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How many listings in a row may be passed over because they are out of date.
-const LISTS_SKIPPED_MAX: u8 = 3;
-/// How long to wait before lists that were not answered are asked for again.
-const LIST_RETRY: Duration = Duration::from_secs(5);
 
 impl Worker {
     /// Has all lists fetched anew.

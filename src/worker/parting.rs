@@ -3,12 +3,12 @@
 
 use super::effect::{Close, Effect};
 use super::forward::{Awaiter, Waiter};
-use super::link::{Catching, Errand, Progress, RETRY};
+use super::link::{Catching, Errand, Progress};
 use super::parcel::{Parcel, Standing};
 use super::peers::{LinkPeer, Peer};
 use super::{Worker, slots, ticket};
 use crate::config::EraChoice;
-use crate::config::limits::RESENDS_MAX;
+use crate::config::limits::{RESENDS_MAX, STREAM_RETRY};
 use crate::event::Event;
 use crate::id::ConnectionId;
 use crate::jsonrpc::parse::Span;
@@ -175,7 +175,7 @@ impl Worker {
                 };
                 match progress.last_event.zip(opened) {
                     Some((last_event, opened)) => {
-                        let at = self.now + progress.retry.unwrap_or(RETRY);
+                        let at = self.now + progress.retry.unwrap_or(STREAM_RETRY);
                         self.wake_at(at);
                         self.catchings.push(Catching {
                             at,
@@ -192,9 +192,11 @@ impl Worker {
                 let cause = format!("its event stream ended: {cause}");
                 self.feed_lost(&key, epoch, &cause);
             }
-            Errand::Listen { key } => {
-                self.listen_again(&key, progress.last_event, progress.retry.unwrap_or(RETRY))
-            }
+            Errand::Listen { key } => self.listen_again(
+                &key,
+                progress.last_event,
+                progress.retry.unwrap_or(STREAM_RETRY),
+            ),
             Errand::Confirm { key, epoch }
                 if !progress.answered && self.epoch(&key) == Some(epoch) =>
             {
@@ -377,7 +379,7 @@ mod tests {
         scene.handle(Input::Received(link, stream));
         scene.handle(Input::Failed(link, "timed out".into()));
         scene.links.retain(|own| *own != link);
-        scene.pass(RETRY * 2);
+        scene.pass(STREAM_RETRY * 2);
         scene.posted("subscriptions/listen");
     }
 
