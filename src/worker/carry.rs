@@ -509,6 +509,10 @@ impl Worker {
 
     /// A client cancelled its request: whichever of ours that is ends without an answer that counts.
     pub(super) fn cancel(&mut self, session: &Arc<Session>, id: &[u8]) {
+        // Most come too late, and then nobody else's are looked at. An index would be kept by every call for this.
+        if !session.has_exchanges() {
+            return;
+        }
         let found = self.exchanges.iter().find(|(_, exchange)| {
             *exchange.id == *id
                 && exchange
