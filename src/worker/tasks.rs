@@ -30,6 +30,8 @@ pub(super) struct Tasks {
     order: VecDeque<String>,
     /// Who listens for news of which.
     followers: BTreeMap<String, BTreeSet<SessionKey>>,
+    /// The same by who listens.
+    followed: BTreeMap<SessionKey, BTreeSet<String>>,
 }
 
 #[derive(Debug)]
@@ -48,14 +50,14 @@ impl Tasks {
     /// Forgets a session; whether fewer tasks are listened for.
     pub(super) fn leave(&mut self, session: SessionKey) -> bool {
         let before = self.followers.len();
-        self.followers.retain(|_, followers| {
-            followers.remove(&session);
-            !followers.is_empty()
-        });
-        self.owners
-            .retain(|_, owner| owner.session != Some(session));
-        let owners = &self.owners;
-        self.order.retain(|id| owners.contains_key(id));
+        for id in self.followed.remove(&session).unwrap_or_default() {
+            self.drop_follower(&id, session);
+        }
+        let owners = &mut self.owners;
+        owners.retain(|_, owner| owner.session != Some(session));
+        if owners.len() < self.order.len() {
+            self.order.retain(|id| owners.contains_key(id));
+        }
         self.followers.len() < before
     }
 
@@ -63,10 +65,22 @@ impl Tasks {
     pub(super) fn follow(&mut self, id: &str, session: SessionKey) {
         let followers = self.followers.entry(id.into()).or_default();
         followers.insert(session);
+        let followed = self.followed.entry(session).or_default();
+        followed.insert(id.into());
     }
 
     /// Notes that it will not have them.
     pub(super) fn unfollow(&mut self, id: &str, session: SessionKey) {
+        if let Some(followed) = self.followed.get_mut(&session) {
+            followed.remove(id);
+            if followed.is_empty() {
+                self.followed.remove(&session);
+            }
+        }
+        self.drop_follower(id, session);
+    }
+
+    fn drop_follower(&mut self, id: &str, session: SessionKey) {
         if let Some(followers) = self.followers.get_mut(id) {
             followers.remove(&session);
             if followers.is_empty() {
@@ -277,5 +291,46 @@ impl Worker {
             Some(renamed) => renamed.into(),
             None => text.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::WorkerId;
+
+    #[test]
+    fn nothing_is_left_of_who_listens_for_no_task_any_more() {
+        let mut tasks = Tasks::default();
+        let key = |number| SessionKey::new(number, WorkerId(0));
+        for (id, session) in [("a", 1), ("b", 1), ("b", 2), ("c", 2)] {
+            tasks.follow(id, key(session));
+        }
+        tasks.unfollow("c", key(2));
+        tasks.unfollow("c", key(2));
+        assert_eq!(tasks.followed(), ["a", "b"]);
+        assert!(tasks.leave(key(1)));
+        assert_eq!(tasks.followed(), ["b"]);
+        assert!(!tasks.leave(key(1)) && tasks.leave(key(2)));
+        assert!(tasks.followers.is_empty() && tasks.followed.is_empty());
+    }
+
+    #[test]
+    fn tasks_of_a_session_are_forgotten_with_it() {
+        let mut tasks = Tasks::default();
+        let key = |number| SessionKey::new(number, WorkerId(0));
+        for (id, session) in [("a", 1), ("b", 2)] {
+            let owner = Owner {
+                session: Some(key(session)),
+                home: None,
+                token: None,
+            };
+            tasks.remember(id.into(), owner);
+        }
+        tasks.leave(key(3));
+        assert_eq!(tasks.order, ["a", "b"]);
+        tasks.leave(key(1));
+        assert_eq!(tasks.order, ["b"]);
+        assert_eq!(tasks.owners.len(), 1);
     }
 }
