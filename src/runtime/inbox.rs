@@ -2,8 +2,8 @@
 //!
 //! The queue itself grows by small blocks and has no memory of its own while empty; the bound is looked
 //! at before something is put in, so that it may be overshot by the number of senders and no more. What
-//! must arrive (answers, new tables) ignores the bound: there are never more of those than exchanges that
-//! were admitted.
+//! must arrive (answers, new tables) ignores the bound: what that may be, and why it is not without a bound of
+//! its own, is said at [`Parcel::must_arrive`](crate::worker::parcel::Parcel::must_arrive).
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use mio::Waker;

@@ -16,6 +16,7 @@ use crate::mcp::revision::Revision;
 use crate::time::Time;
 use parking_lot::Mutex;
 use replay::{EventId, Replay};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -70,6 +71,8 @@ struct Streams {
     standing: Option<Standing>,
     /// Streams of exchanges in flight, and where the exchange lives.
     exchanges: Vec<(u32, Home)>,
+    /// Our ids of what servers asked the client and it has not answered.
+    asked: BTreeSet<u64>,
     replay: Replay,
 }
 
@@ -208,6 +211,16 @@ impl Session {
     /// Sets it.
     pub fn choose_level(&self, level: u8) {
         self.level.store(level, Ordering::Relaxed);
+    }
+
+    /// Notes that the client is asked something under that id of ours.
+    pub fn ask(&self, id: u64) {
+        self.streams.lock().asked.insert(id);
+    }
+
+    /// Notes that it need not answer that any more; whether it had to until now.
+    pub fn settle_ask(&self, id: u64) -> bool {
+        self.streams.lock().asked.remove(&id)
     }
 
     /// Begins the stream of an exchange; gives the place of its priming event.

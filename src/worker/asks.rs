@@ -8,7 +8,7 @@ use super::slots::{Slots, Ticket};
 use super::{Worker, exchange_ticket, wire_id};
 use crate::config::limits::{CLIENT_REQUEST_TIMEOUT, CLIENT_REQUESTS_MAX};
 use crate::event::Event;
-use crate::id::{ExchangeId, Home, SessionKey};
+use crate::id::{ExchangeId, Home, SessionKey, WorkerId};
 use crate::jsonrpc::envelope::Envelope;
 use crate::jsonrpc::write;
 use crate::mcp::Era;
@@ -26,6 +26,7 @@ use std::sync::Arc;
 /// What clients were asked and have not answered.
 #[derive(Debug)]
 pub(super) struct Asks {
+    worker: WorkerId,
     all: Slots<Ask>,
     /// Which of it each session was asked, so that nobody pays for what others were.
     of_session: BTreeMap<SessionKey, BTreeSet<Ticket>>,
@@ -65,8 +66,9 @@ enum Asker {
 
 impl Asks {
     /// None yet.
-    pub(super) fn new() -> Asks {
+    pub(super) fn new(worker: WorkerId) -> Asks {
         Asks {
+            worker,
             all: Slots::new(wire_id::GENERATIONS),
             of_session: BTreeMap::new(),
             of_server: BTreeMap::new(),
@@ -84,20 +86,25 @@ impl Asks {
         CLIENT_REQUESTS_MAX.saturating_sub(own)
     }
 
-    fn insert(&mut self, ask: Ask) -> Ticket {
-        let session = ask.session.key;
+    /// Takes one in; our id of it.
+    fn insert(&mut self, ask: Ask) -> u64 {
+        let whose = ask.session.clone();
+        let session = whose.key;
         let server = ask.server().cloned();
         let ticket = self.all.insert(ask);
+        let wire = wire_id::pack(self.worker, ticket);
+        whose.ask(wire);
         self.of_session.entry(session).or_default().insert(ticket);
         if let Some(key) = server {
             self.of_server.entry(key).or_default().insert(ticket);
         }
-        ticket
+        wire
     }
 
     /// Takes one out, if it is still there.
     pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Ask> {
         let ask = self.all.remove(ticket)?;
+        ask.session.settle_ask(wire_id::pack(self.worker, ticket));
         forget(&mut self.of_session, &ask.session.key, ticket);
         if let Some(key) = ask.server() {
             forget(&mut self.of_server, key, ticket);
@@ -183,25 +190,22 @@ impl Worker {
             .and_then(|params| params.modern.token);
         let until = self.now + CLIENT_REQUEST_TIMEOUT;
         self.wake_at(until);
-        let wire = wire_id::pack(
-            self.id,
-            self.asks.insert(Ask {
-                asker: Asker::Server {
-                    key: key.clone(),
-                    epoch: self.epoch(key),
-                    id: id.into(),
-                    token: token.map(|span| span.of(text).into()),
-                    task: task::related(text, envelope.params).map(Into::into),
-                    home: match addressee {
-                        Addressee::Exchange(home) => Some(home),
-                        _ => None,
-                    },
+        let wire = self.asks.insert(Ask {
+            asker: Asker::Server {
+                key: key.clone(),
+                epoch: self.epoch(key),
+                id: id.into(),
+                token: token.map(|span| span.of(text).into()),
+                task: task::related(text, envelope.params).map(Into::into),
+                home: match addressee {
+                    Addressee::Exchange(home) => Some(home),
+                    _ => None,
                 },
-                session: session.clone(),
-                method,
-                until,
-            }),
-        );
+            },
+            session: session.clone(),
+            method,
+            until,
+        });
         let crate::jsonrpc::envelope::Kind::Request { id: place, .. } = envelope.kind else {
             return;
         };
@@ -247,7 +251,7 @@ impl Worker {
             method,
             until,
         };
-        wire_id::pack(self.id, self.asks.insert(ask))
+        self.asks.insert(ask)
     }
 
     /// Whose the exchange is in which a server asks.
@@ -461,6 +465,7 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::store::SessionId;
     use crate::worker::scene::Scene;
     use serde_json::json;
 
@@ -485,6 +490,26 @@ mod tests {
         withdraws(&mut scene, child, 7);
         let heard = scene.heard(client);
         assert!(heard.contains("notifications/cancelled"), "{heard}");
+    }
+
+    #[test]
+    fn answers_to_what_nobody_asked_are_not_passed_on() {
+        let mut scene = Scene::beside_another();
+        let fields = scene.opens_session();
+        let name = fields.trim().rsplit(' ').next().expect("its id");
+        let session = SessionId::parse(name.as_bytes());
+        let session = session.and_then(|id| scene.worker.sessions.find(id));
+        let wire = wire_id::pack(WorkerId(1), (0, 1));
+        let answer = json!({"jsonrpc": "2.0", "id": wire, "result": {}});
+        let passed_on = |scene: &mut Scene| {
+            scene.post(&fields, &answer);
+            let answers = |parcel: &&Parcel| matches!(parcel, Parcel::ClientAnswered(..));
+            scene.sent.iter().filter(answers).count()
+        };
+        assert_eq!(passed_on(&mut scene), 0);
+        session.expect("it is open").ask(wire);
+        assert_eq!(passed_on(&mut scene), 1);
+        assert_eq!(passed_on(&mut scene), 1);
     }
 
     #[test]

@@ -480,6 +480,10 @@ impl Worker {
                 }
             }
             Note::Answer(session, ask, answer) => {
+                // What nobody asked, or was answered before, is not worth a parcel.
+                if !session.settle_ask(ask) {
+                    return self.event(Event::ParcelStale);
+                }
                 if let Some((worker, _)) = self.worker_of(ask) {
                     self.post(worker, Parcel::ClientAnswered(session.key, ask, answer));
                 }

@@ -210,7 +210,7 @@ impl Worker {
             wires: Slots::new(u32::MAX),
             exchanges: Slots::new(u32::MAX),
             pendings: Pendings::new(),
-            asks: Asks::new(),
+            asks: Asks::new(seat.id),
             batches: Slots::new(u32::MAX),
             partners: BTreeMap::new(),
             uses: Uses::default(),
@@ -397,6 +397,11 @@ impl Worker {
                     crate::refusal::Refusal::Busy("the worker of that server has a full inbox");
                 // Not always one of ours: a request may be sent on by a conversation's former owner.
                 self.fail_home(forward.home, busy);
+            }
+            Parcel::Follow(follow) => {
+                let busy =
+                    crate::refusal::Refusal::Busy("the worker of that server has a full inbox");
+                self.fail_home(follow.home, busy);
             }
             Parcel::Posted(posted) => {
                 let busy = "the worker of that stream has a full inbox";

@@ -333,12 +333,20 @@ pub struct ClientAnswer {
 }
 
 impl Parcel {
-    /// Whether losing it would leave somebody waiting for ever. Such a parcel is let in although an inbox is
-    /// full: there are as many as exchanges in flight and sessions that end. The others come back as bounced.
+    /// Whether losing it would leave somebody waiting for ever, or something that is not freed. Such a parcel is let
+    /// in although an inbox is full. The others come back as bounced.
+    ///
+    /// There are only as many of the former as of what they answer or end: a request, question, stream or task that
+    /// was let in before. They are small where a session or a conversation begins, ends or stands otherwise, for
+    /// which nobody waits to be let in. Whatever else clients or servers say at their own pace must not be among them.
     pub fn must_arrive(&self) -> bool {
         !matches!(
             self,
             Parcel::Forward(_)
+                | Parcel::Follow(_)
+                | Parcel::Open(_)
+                | Parcel::Strayed(..)
+                | Parcel::LevelChosen(..)
                 | Parcel::Said(..)
                 | Parcel::Noted(..)
                 | Parcel::Show(..)
@@ -369,3 +377,28 @@ pub(super) fn timed_out(server: &str, after: Duration) -> Refusal {
 }
 
 const _: () = assert!(size_of::<Parcel>() <= 48, "an inbox holds thousands");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clients_and_servers_say_at_their_own_pace_need_not_arrive() {
+        let (key, session) = (Arc::new(Key::base(0)), SessionKey::new(1, WorkerId(0)));
+        let paced = [
+            Parcel::LevelChosen(session, 1),
+            Parcel::RootsChanged(session),
+            Parcel::ClientProgress(session, 1, Vec::new()),
+            Parcel::Strayed(key.clone(), Vec::new()),
+            Parcel::Noted(key.clone(), Vec::new()),
+            Parcel::Wants(key.clone(), 1),
+            Parcel::Open(Box::new(Asker {
+                key: Key::base(0),
+                session: None,
+            })),
+        ];
+        for parcel in paced {
+            assert!(!parcel.must_arrive(), "{parcel:?}");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //! let pass, and nothing happens that the test does not say.
 
 use super::effect::{Effect, Input};
+use super::parcel::Parcel;
 use super::{Front, Seat, Worker};
 use crate::config::limits::CHILDREN_MAX;
 use crate::config::{Config, EraChoice, Http, Names, Scheme, Speaks, Transport};
@@ -41,6 +42,8 @@ pub(super) struct Scene {
     pub(super) paused: BTreeSet<ConnectionId>,
     /// Who takes nothing of what it is sent.
     pub(super) deaf: Option<ConnectionId>,
+    /// What was sent to other workers.
+    pub(super) sent: Vec<Parcel>,
 }
 
 /// Whether children answer what every server answers alike.
@@ -104,11 +107,20 @@ impl Scene {
         scene
     }
 
+    /// One whose server is a legacy one, and beside which there is another worker that never says anything.
+    pub(super) fn beside_another() -> Scene {
+        Scene::among(2, Era::Legacy, Manners::Good, config(Era::Legacy))
+    }
+
     fn of(era: Era, manners: Manners, config: Config) -> Scene {
+        Scene::among(1, era, manners, config)
+    }
+
+    fn among(workers: usize, era: Era, manners: Manners, config: Config) -> Scene {
         let directory = Directory::new(&config);
         let worker = Worker::new(Seat {
             id: WorkerId(0),
-            workers: 1,
+            workers,
             table: directory.table(),
             config: Arc::new(config),
             sessions: Arc::new(Store::new([7; 32])),
@@ -128,6 +140,7 @@ impl Scene {
             closed: Vec::new(),
             paused: BTreeSet::new(),
             deaf: None,
+            sent: Vec::new(),
         };
         scene.settle();
         scene
@@ -171,6 +184,7 @@ impl Scene {
                 Effect::Flush(id) if self.deaf == Some(id) => {}
                 Effect::Flush(id) => self.take(id),
                 Effect::Pause(id) => drop(self.paused.insert(id)),
+                Effect::Post(_, parcel) => self.sent.push(parcel),
                 Effect::Resume(id) => drop(self.paused.remove(&id)),
                 Effect::Spawn(id, _) => {
                     self.children.push(id);
