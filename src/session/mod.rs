@@ -40,7 +40,7 @@ pub struct Session {
     pub capabilities: ClientCapabilities,
     /// When it was opened.
     pub opened_at: Time,
-    /// The worker on which all of its exchanges are, if no client knows of it.
+    /// The worker that is told what its servers ask and say, if it stands for a modern client's calls.
     pub host: Option<WorkerId>,
     /// What is listened for, if it is no client's session but one of its streams.
     pub listener: Option<Listener>,

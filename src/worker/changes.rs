@@ -168,7 +168,7 @@ impl Worker {
     pub(super) fn changes_ended(&mut self, key: &Key, how: Result<(), ()>) {
         match how {
             Ok(()) => self.changes_lost(key),
-            // Whoever cannot say what changes is not asked again.
+            // Whoever cannot say what changes is not asked again until somebody new wants to know.
             Err(()) => self.drop_changes(key, "it refuses to be listened to for changes"),
         }
     }

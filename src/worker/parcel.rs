@@ -70,7 +70,7 @@ pub enum Parcel {
     Returned(Box<Returned>),
     /// To a parked call: who came back for it is gone.
     Left(ExchangeId, Home),
-    /// To an HTTP conversation's owner: a call became this task.
+    /// To a conversation's owner: a call became this task.
     TaskBegan(Box<Began>),
     /// To a conversation's owner: nobody waits for this task any more.
     TaskUnwanted(Arc<Key>, Box<str>),
@@ -90,7 +90,7 @@ pub enum Parcel {
     Posted(Box<Posted>),
     /// To where that was posted: it was taken, or why not.
     Taken(Place, Option<Box<Refusal>>),
-    /// To everyone: this session reports progress on a server's request, under our token.
+    /// To who asked a client: this session reports progress on that, under our token.
     ClientProgress(SessionKey, u64, Vec<u8>),
 }
 
