@@ -1,8 +1,8 @@
 //! Modern clients at legacy servers: sessions that we hold there in their name.
 //!
 //! A modern client has no session, and a legacy server asks and lists nothing to anybody who has none. A *guest* is
-//! a session that no client knows of. One stands for everyone who declares the same as the same principal, where
-//! lists are concerned; each call under way has one of its own, see [`super::lanes`].
+//! a session that no client knows of; each call under way has one of its own, see [`super::lanes`]. Where lists are
+//! concerned, all who declare the same as the same principal are *alike*, and no session stands for them.
 
 use super::Worker;
 use super::parcel::{Asker, Parcel};
@@ -19,26 +19,35 @@ use std::sync::Arc;
 /// For whom guests are opened alike: what is declared, and as whom.
 pub(super) type Who = (Arc<str>, Option<Arc<str>>);
 
-/// The guests of a worker that wait for lists, and when each was last needed.
+/// Those who are shown the same lists.
+#[derive(Clone, Debug)]
+pub(super) struct Alike {
+    pub(super) capabilities: ClientCapabilities,
+    pub(super) principal: Option<Arc<str>>,
+    /// When the first of them asked.
+    pub(super) since: Time,
+}
+
+/// Those whom a worker shows lists, and when each was last needed.
 #[derive(Debug, Default)]
 pub(super) struct Guests {
-    common: BTreeMap<Who, (Arc<Session>, Time)>,
+    alike: BTreeMap<Who, (Alike, Time)>,
 }
 
 impl Worker {
     /// Has servers that are there only now asked what they list for the modern clients that have asked before.
     pub(super) fn ask_for_lists_of_all(&mut self) {
-        let common = self.guests.common.values().map(|(guest, _)| guest.clone());
-        for guest in common.collect::<Vec<_>>() {
-            self.ask_for_lists_of(&guest);
+        let alike = self.guests.alike.values().map(|(alike, _)| alike.clone());
+        for alike in alike.collect::<Vec<_>>() {
+            self.ask_for_lists_of(&alike);
         }
     }
 
     /// Has those legacy servers asked what they list for a modern client that have not listed for any that declares
     /// the same.
-    pub(super) fn ask_for_lists_of(&mut self, guest: &Arc<Session>) {
-        let capabilities = &guest.capabilities;
-        let who = (capabilities.text().clone(), guest.principal.clone());
+    pub(super) fn ask_for_lists_of(&mut self, alike: &Alike) {
+        let capabilities = &alike.capabilities;
+        let who = (capabilities.text().clone(), alike.principal.clone());
         let unlisted = match self.table.catalogs.get(capabilities.text()) {
             Some(catalog) => catalog.unlisted.clone(),
             None => (0..self.table.servers.len()).collect(),
@@ -70,25 +79,29 @@ impl Worker {
         }
     }
 
-    /// The guest that stands for everyone who declares the same, where lists are concerned; `None` if there are
-    /// too many already.
-    pub(super) fn common_guest(
+    /// Those who declare the same as the same principal; `None` if there are too many of such already.
+    pub(super) fn alike(
         &mut self,
-        who: &Who,
         capabilities: &ClientCapabilities,
-    ) -> Option<Arc<Session>> {
+        principal: &Option<Arc<str>>,
+    ) -> Option<Alike> {
         let now = self.now;
         self.wake_at(now + CONVERSATION_IDLE_TIMEOUT);
-        if !self.guests.common.contains_key(who) {
-            if self.guests.common.len() >= COMMON_GUESTS_MAX {
-                return None;
-            }
-            let guest = self.open_guest(&who.1, capabilities);
-            self.guests.common.insert(who.clone(), (guest, now));
+        let who = (capabilities.text().clone(), principal.clone());
+        if let Some((alike, used_at)) = self.guests.alike.get_mut(&who) {
+            *used_at = now;
+            return Some(alike.clone());
         }
-        let (guest, used_at) = self.guests.common.get_mut(who)?;
-        *used_at = now;
-        Some(guest.clone())
+        if self.guests.alike.len() >= COMMON_GUESTS_MAX {
+            return None;
+        }
+        let alike = Alike {
+            capabilities: capabilities.clone(),
+            principal: principal.clone(),
+            since: now,
+        };
+        self.guests.alike.insert(who, (alike.clone(), now));
+        Some(alike)
     }
 
     pub(super) fn open_guest(
@@ -108,23 +121,18 @@ impl Worker {
         self.post_to_all(|| Parcel::Ended(key));
     }
 
-    /// Lets go of guests that nobody needs; when to look again.
+    /// Forgets those who have asked for no list for long; when to look again.
     pub(super) fn sweep_guests(&mut self) -> Time {
         let now = self.now;
         let mut next = Time::NEVER;
-        let mut idle = Vec::new();
-        self.guests.common.retain(|_, (guest, used_at)| {
+        self.guests.alike.retain(|_, (_, used_at)| {
             let until = *used_at + CONVERSATION_IDLE_TIMEOUT;
-            if until <= now && !guest.has_exchanges() {
-                idle.push(guest.clone());
+            if until <= now {
                 return false;
             }
             next = next.min(until.max(now + CONVERSATION_IDLE_TIMEOUT / 4));
             true
         });
-        for guest in idle {
-            self.dismiss(&guest);
-        }
         next
     }
 }
@@ -148,7 +156,7 @@ mod tests {
         for number in 0..COMMON_GUESTS_MAX + 2 {
             declares(&mut scene, number);
         }
-        assert_eq!(scene.worker.guests.common.len(), COMMON_GUESTS_MAX);
+        assert_eq!(scene.worker.guests.alike.len(), COMMON_GUESTS_MAX);
     }
 
     #[test]

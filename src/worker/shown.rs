@@ -2,6 +2,7 @@
 
 use super::Worker;
 use super::exchange::Declared;
+use super::guests::Alike;
 use super::intent::LocalAnswer;
 use super::peers::Peer;
 use crate::config::limits::{CATALOG_IDLE_TIMEOUT, FIRST_LIST_TIMEOUT};
@@ -66,9 +67,9 @@ impl Worker {
         if let Some(until) = self.servers_awaited() {
             return Some(until);
         }
-        let guest = self.guest_for_lists(declared, principal)?;
-        self.ask_for_lists_of(&guest);
-        self.lists_awaited(Some(&guest))
+        let alike = self.told_apart(declared, principal)?;
+        self.ask_for_lists_of(&alike);
+        self.lists_awaited_since(alike.since, &alike.capabilities, principal.as_deref())
     }
 
     /// Until when a list goes on waiting that has waited before; `None`: it does not.
@@ -80,16 +81,12 @@ impl Worker {
         if let Some(until) = self.servers_awaited() {
             return Some(until);
         }
-        let guest = self.guest_for_lists(declared, principal)?;
-        self.lists_awaited(Some(&guest))
+        let alike = self.told_apart(declared, principal)?;
+        self.lists_awaited_since(alike.since, &alike.capabilities, principal.as_deref())
     }
 
-    /// The guest that stands for a modern client where lists are concerned; `None` if it is shown what all are.
-    fn guest_for_lists(
-        &mut self,
-        declared: &Declared,
-        principal: &Option<Arc<str>>,
-    ) -> Option<Arc<Session>> {
+    /// Who is shown the lists that a modern client is; `None` if all are.
+    fn told_apart(&mut self, declared: &Declared, principal: &Option<Arc<str>>) -> Option<Alike> {
         let capabilities = &declared.capabilities;
         if &**capabilities.text() == "{}" {
             return None;
@@ -98,8 +95,7 @@ impl Worker {
         if !self.table.tells_apart(capabilities, owner, self.now) {
             return None;
         }
-        let who = (capabilities.text().clone(), principal.clone());
-        self.common_guest(&who, capabilities)
+        self.alike(capabilities, principal)
     }
 
     /// Until when a list waits; `None`: it does not.
@@ -112,10 +108,20 @@ impl Worker {
         }
         let session = session.filter(|session| &**session.capabilities.text() != "{}")?;
         let (capabilities, principal) = (&session.capabilities, session.principal.as_deref());
+        self.lists_awaited_since(session.opened_at, capabilities, principal)
+    }
+
+    /// Until when a list waits for those who declared that at `since`; `None`: it does not.
+    fn lists_awaited_since(
+        &self,
+        since: Time,
+        capabilities: &ClientCapabilities,
+        principal: Option<&str>,
+    ) -> Option<Time> {
         if !self.table.tells_apart(capabilities, principal, self.now) {
             return None;
         }
-        let until = session.opened_at + FIRST_LIST_TIMEOUT;
+        let until = since + FIRST_LIST_TIMEOUT;
         if self.now >= until {
             return None;
         }
@@ -123,7 +129,7 @@ impl Worker {
         let legacy = |place: &usize| self.table.eras[*place] == Era::Legacy;
         let apart = |place: &usize| !self.table.servers[*place].has_one_conversation();
         let listed = |place: &usize| !self.table.base.unlisted.contains(place);
-        let waiting = match self.table.catalogs.get(session.capabilities.text()) {
+        let waiting = match self.table.catalogs.get(capabilities.text()) {
             Some(catalog) => catalog
                 .unlisted
                 .iter()
