@@ -108,7 +108,8 @@ impl Store {
         Some((session, evicted))
     }
 
-    /// A session that no client knows of, opened by the worker `host`: it cannot be found, is not counted and does not end by itself.
+    /// A session that no client knows of, opened by the worker `host`: it cannot be found, is not counted and does not
+    /// end by itself.
     pub fn guest(
         &self,
         now: Time,
