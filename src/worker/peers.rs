@@ -546,6 +546,19 @@ mod tests {
         format!("{message}\n")
     }
 
+    /// A legacy client on standard input and output that has introduced itself.
+    fn opens_stdio(scene: &mut Scene) -> ConnectionId {
+        let front = scene.worker.open_stdio(scene.now);
+        let hello = json!({
+            "protocolVersion": "2025-11-25", "capabilities": {"elicitation": {}},
+            "clientInfo": {"name": "c", "version": "1"},
+        });
+        let hello = request(0, "initialize", &hello);
+        scene.handle(Input::Received(front, hello.as_bytes()));
+        assert_eq!(scene.lines(front).len(), 1);
+        front
+    }
+
     /// The ids of what a client was answered and has not looked at.
     fn answered(scene: &mut Scene, client: ConnectionId) -> Vec<u64> {
         let lines = scene.lines(client).into_iter();
@@ -555,7 +568,7 @@ mod tests {
     #[test]
     fn client_on_stdio_that_takes_nothing_is_read_no_further_and_loses_nothing() {
         let mut scene = Scene::new(Era::Legacy);
-        let front = scene.opens_stdio();
+        let front = opens_stdio(&mut scene);
         scene.deaf = Some(front);
         let call = request(1, "tools/call", &json!({"name": "t", "arguments": {}}));
         scene.handle(Input::Received(front, call.as_bytes()));
@@ -581,7 +594,7 @@ mod tests {
     fn lines_read_at_once_are_answered_as_far_as_the_answers_are_taken() {
         const PINGS: usize = 20_000;
         let mut scene = Scene::new(Era::Legacy);
-        let front = scene.opens_stdio();
+        let front = opens_stdio(&mut scene);
         scene.deaf = Some(front);
         let ping = json!({"jsonrpc": "2.0", "id": "x".repeat(250), "method": "ping"});
         let pings = format!("{ping}\n").repeat(PINGS);

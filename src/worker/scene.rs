@@ -480,18 +480,6 @@ impl Scene {
         self.handle(Input::Received(id, request.as_bytes()));
     }
 
-    /// A legacy client on standard input and output that has introduced itself and can be asked for forms.
-    pub(super) fn opens_stdio(&mut self) -> ConnectionId {
-        let front = self.worker.open_stdio(self.now);
-        let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
-            "protocolVersion": Revision::LATEST.name(), "capabilities": {"elicitation": {}},
-            "clientInfo": {"name": "c", "version": "1"},
-        }});
-        self.says(front, &hello);
-        assert_eq!(self.lines(front).len(), 1);
-        front
-    }
-
     /// Has who took nothing take what it is sent.
     pub(super) fn hears(&mut self, client: ConnectionId) {
         self.deaf = None;
