@@ -225,8 +225,10 @@ impl World {
         }
         self.count("modern client came back");
         let mut more = json!({});
-        if let Some(state) = back.state {
-            more["requestState"] = state;
+        match back.state {
+            Some(state) => more["requestState"] = state,
+            // What it comes back with belongs to a round before the state.
+            None => self.callers[c].quests[quest].stated = false,
         }
         if let Some(responses) = back.responses {
             more["inputResponses"] = responses;
