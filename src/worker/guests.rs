@@ -79,18 +79,19 @@ impl Worker {
         }
     }
 
-    /// Those who declare the same as the same principal; `None` if there are too many of such already.
+    /// Those who declare the same as the same principal, and whether this is the first of them; `None` if there are
+    /// too many of such already.
     pub(super) fn alike(
         &mut self,
         capabilities: &ClientCapabilities,
         principal: &Option<Arc<str>>,
-    ) -> Option<Alike> {
+    ) -> Option<(Alike, bool)> {
         let now = self.now;
         self.wake_at(now + CONVERSATION_IDLE_TIMEOUT);
         let who = (capabilities.text().clone(), principal.clone());
         if let Some((alike, used_at)) = self.guests.alike.get_mut(&who) {
             *used_at = now;
-            return Some(alike.clone());
+            return Some((alike.clone(), false));
         }
         if self.guests.alike.len() >= COMMON_GUESTS_MAX {
             return None;
@@ -101,7 +102,7 @@ impl Worker {
             since: now,
         };
         self.guests.alike.insert(who, (alike.clone(), now));
-        Some(alike)
+        Some((alike, true))
     }
 
     pub(super) fn open_guest(

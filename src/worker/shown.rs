@@ -67,7 +67,7 @@ impl Worker {
         if let Some(until) = self.servers_awaited() {
             return Some(until);
         }
-        let alike = self.told_apart(declared, principal)?;
+        let (alike, _) = self.told_apart(declared, principal)?;
         self.ask_for_lists_of(&alike);
         self.lists_awaited_since(alike.since, &alike.capabilities, principal.as_deref())
     }
@@ -81,12 +81,20 @@ impl Worker {
         if let Some(until) = self.servers_awaited() {
             return Some(until);
         }
-        let alike = self.told_apart(declared, principal)?;
+        let (alike, is_first) = self.told_apart(declared, principal)?;
+        // Until now it waited for the servers to be there at all.
+        if is_first {
+            self.ask_for_lists_of(&alike);
+        }
         self.lists_awaited_since(alike.since, &alike.capabilities, principal.as_deref())
     }
 
-    /// Who is shown the lists that a modern client is; `None` if all are.
-    fn told_apart(&mut self, declared: &Declared, principal: &Option<Arc<str>>) -> Option<Alike> {
+    /// Who is shown the lists that a modern client is, and whether it is the first of them; `None` if all are.
+    fn told_apart(
+        &mut self,
+        declared: &Declared,
+        principal: &Option<Arc<str>>,
+    ) -> Option<(Alike, bool)> {
         let capabilities = &declared.capabilities;
         if &**capabilities.text() == "{}" {
             return None;
@@ -197,6 +205,16 @@ mod tests {
     fn is_told_apart(scene: &Scene, number: usize) -> bool {
         let text = format!(r#"{{"experimental":{{"n":{{"n":{number}}}}}}}"#);
         scene.worker.table.catalogs.contains_key(&*text)
+    }
+
+    #[test]
+    fn list_that_waited_for_servers_has_them_asked_at_once() {
+        let mut scene = Scene::waiting_for_servers(Duration::from_secs(40));
+        let client = lists(&mut scene, 1);
+        scene.wakes();
+        scene.pass(Duration::from_millis(100));
+        assert!(scene.answer(client)["result"]["tools"].is_array());
+        assert!(is_told_apart(&scene, 1));
     }
 
     #[test]
