@@ -371,6 +371,10 @@ impl World {
         let standing = self.brains[brain].standing.is_some() && era == Era::Legacy;
         if standing && (!streams || self.chance.one_in(4)) {
             self.count("about a call on the standing stream");
+            if streams {
+                let tag = self.brains[brain].calls[&key].tag.clone();
+                self.on_two_streams.insert(tag);
+            }
             return self.say(brain, &message);
         }
         if !streams {

@@ -53,8 +53,8 @@ pub(crate) struct Asked {
     pub(crate) what: What,
     pub(crate) method: &'static str,
     pub(crate) token: Option<u64>,
-    /// The progress that it heard of last.
-    pub(crate) progress: f64,
+    /// All progress that it heard of, the last one last.
+    pub(crate) progress: Vec<f64>,
     pub(crate) answer: Option<Answer>,
     /// Its connection is gone and it is not asked for again.
     pub(crate) lost: bool,
@@ -345,7 +345,7 @@ impl World {
             token: params
                 .pointer("/_meta/progressToken")
                 .and_then(Value::as_u64),
-            progress: 0.0,
+            progress: Vec::new(),
             answer: None,
             lost: false,
             cancelled: false,

@@ -119,6 +119,8 @@ pub(crate) struct World {
     pub(crate) cancelled: BTreeSet<String>,
     /// Tags of calls that their clients, or others, came back for otherwise than they should.
     pub(crate) tampered: BTreeSet<String>,
+    /// Tags of calls that a server spoke of on its standing stream though they had their own.
+    pub(crate) on_two_streams: BTreeSet<String>,
     /// The states that the gateway gave to clients.
     pub(crate) sealed: BTreeSet<String>,
     pub(crate) cells: BTreeMap<Cell, u64>,
@@ -170,6 +172,7 @@ impl World {
             updated_at: BTreeMap::new(),
             cancelled: BTreeSet::new(),
             tampered: BTreeSet::new(),
+            on_two_streams: BTreeSet::new(),
             sealed: BTreeSet::new(),
             cells: BTreeMap::new(),
             cover: BTreeMap::new(),
