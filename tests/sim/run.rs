@@ -161,6 +161,10 @@ fn calm(world: &mut World) {
     // A server may wait for a client that never answers: five minutes, and its own time after that.
     world.run_for(400 * SECOND);
     check_answered(world);
+    // It may have asked again after that, and then it waits as long again.
+    if world.workers.iter().any(|worker| worker.census().asks > 0) {
+        world.run_for(300 * SECOND);
+    }
     check_at_rest(world);
     for client in 0..world.clients.len() {
         if world.clients[client].session.is_none() {
